@@ -1,0 +1,3 @@
+"""
+The left lifeline of the diagram: ports, callbacks, commands, jobs.
+"""

@@ -1,0 +1,3 @@
+"""
+JobScheduler configuration files, read into plain data.
+"""

@@ -1,0 +1,182 @@
+"""
+Who may say what, when.
+
+All that decides it stands in the three tables of this file, and none of them
+knows on which side it is used: both ends walk the same table, each message is
+looked up under the one who says it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import Enum
+from typing import TypeAlias
+
+from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
+from jobscheduler_tcp.messages import (
+    AttachTask,
+    CallerProof,
+    Challenge,
+    EndAcknowledged,
+    Heartbeat,
+    Hello,
+    InputEnded,
+    InputTaken,
+    KillTask,
+    ListenerProof,
+    OutputAcknowledged,
+    Ping,
+    Pong,
+    RequestFailed,
+    StartTask,
+    TaskAttached,
+    TaskEnded,
+    TaskInput,
+    TaskKilled,
+    TaskOutput,
+    TaskRefused,
+    TaskStarted,
+    TaskTaken,
+    Welcome,
+)
+
+
+class Role(Enum):
+    """
+    Who speaks.
+    """
+
+    CLIENT = "client"
+    REMOTE = "remote"
+
+
+class Place(Enum):
+    """
+    Where a conversation stands.
+    """
+
+    OPENED = "opened"
+    # command connection
+    GREETED = "greeted"
+    TALKING = "talking"
+    CLASSIC = "classic"
+    # confirmation connection, channel 0
+    CHALLENGED = "challenged"
+    LISTENER_PROVEN = "listener proven"
+    PROVEN = "proven"
+    # confirmation connection, a task's channel
+    TASK_ATTACHED = "task attached"
+    TASK_RUNNING = "task running"
+    TASK_OVER = "task over"
+    END_ACKNOWLEDGED = "end acknowledged"
+
+
+Script: TypeAlias = Mapping[Place, Mapping[tuple[Role, type], Place]]
+
+_C = Role.CLIENT
+_R = Role.REMOTE
+
+# The extended dialect on the command connection. Requests may follow each
+# other without waiting, answers come in any order and repeat the request's id.
+COMMAND: Script = {
+    Place.OPENED: {(_C, Hello): Place.GREETED},
+    Place.GREETED: {(_R, Welcome): Place.TALKING, (_R, RequestFailed): Place.CLASSIC},
+    Place.TALKING: {
+        (_C, StartTask): Place.TALKING,
+        (_C, AttachTask): Place.TALKING,
+        (_C, KillTask): Place.TALKING,
+        (_C, Ping): Place.TALKING,
+        (_R, TaskTaken): Place.TALKING,
+        (_R, TaskRefused): Place.TALKING,
+        (_R, TaskKilled): Place.TALKING,
+        (_R, Pong): Place.TALKING,
+        (_R, RequestFailed): Place.TALKING,
+    },
+    Place.CLASSIC: {},
+}
+
+# Channel 0 of the confirmation connection: nothing of a task is said before
+# both ends are proven.
+HANDSHAKE: Script = {
+    Place.OPENED: {(_R, Challenge): Place.CHALLENGED},
+    Place.CHALLENGED: {(_C, ListenerProof): Place.LISTENER_PROVEN},
+    Place.LISTENER_PROVEN: {(_R, CallerProof): Place.PROVEN},
+    Place.PROVEN: {(_C, Heartbeat): Place.PROVEN, (_R, Heartbeat): Place.PROVEN},
+}
+
+# A task's channel. Only what the remote says, and the client's last word, lead
+# to another place; what the client says meanwhile is allowed in every later
+# place too, for it may cross the remote's words on the way.
+TASK: Script = {
+    Place.OPENED: {(_R, TaskAttached): Place.TASK_ATTACHED},
+    Place.TASK_ATTACHED: {
+        (_R, TaskStarted): Place.TASK_RUNNING,
+        (_R, TaskEnded): Place.TASK_OVER,
+        (_C, OutputAcknowledged): Place.TASK_ATTACHED,
+        (_C, TaskInput): Place.TASK_ATTACHED,
+        (_C, InputEnded): Place.TASK_ATTACHED,
+    },
+    Place.TASK_RUNNING: {
+        (_R, TaskOutput): Place.TASK_RUNNING,
+        (_R, InputTaken): Place.TASK_RUNNING,
+        (_R, TaskEnded): Place.TASK_OVER,
+        (_C, OutputAcknowledged): Place.TASK_RUNNING,
+        (_C, TaskInput): Place.TASK_RUNNING,
+        (_C, InputEnded): Place.TASK_RUNNING,
+    },
+    Place.TASK_OVER: {
+        (_C, OutputAcknowledged): Place.TASK_OVER,
+        (_C, TaskInput): Place.TASK_OVER,
+        (_C, InputEnded): Place.TASK_OVER,
+        (_C, EndAcknowledged): Place.END_ACKNOWLEDGED,
+    },
+    Place.END_ACKNOWLEDGED: {},
+}
+
+
+class Conversation:
+    """
+    Walk a script.
+
+    @ivar place: where the conversation stands, for messages to people.
+    """
+
+    __slots__ = ("_allowed", "_peer", "_role", "_script", "place")
+
+    def __init__(self, script: Script, role: Role) -> None:
+        self._script = script
+        self._role = role
+        self._peer = _R if role is _C else _C
+        self.place = Place.OPENED
+        self._allowed = script[Place.OPENED]
+
+    def speak(self, message: object) -> None:
+        """
+        Our side says something.
+
+        @raise LocalProtocolError: it may not be said now.
+        """
+        place = self._allowed.get((self._role, type(message)))
+        if place is None:
+            raise LocalProtocolError(self._complaint(self._role, message))
+        self._go(place)
+
+    def hear(self, message: object) -> None:
+        """
+        The peer said something.
+
+        @raise RemoteProtocolError: it may not be said now.
+        """
+        place = self._allowed.get((self._peer, type(message)))
+        if place is None:
+            raise RemoteProtocolError(self._complaint(self._peer, message))
+        self._go(place)
+
+    def _go(self, place: Place) -> None:
+        if place is not self.place:
+            self.place = place
+            self._allowed = self._script[place]
+
+    def _complaint(self, role: Role, message: object) -> str:
+        said = type(message).__name__
+        return f"the {role.value} may not say {said} while the conversation is {self.place.value}"

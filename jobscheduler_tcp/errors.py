@@ -1,0 +1,107 @@
+"""
+What can go wrong, and whose doing it was.
+
+The docstring of an error says what happened; its text, made from its
+attributes, is what a user is shown.
+"""
+
+from __future__ import annotations
+
+
+class JobSchedulerError(Exception):
+    """
+    Something that this package knows how to tell went wrong.
+    """
+
+
+class ProtocolError(JobSchedulerError):
+    """
+    Something was said that the conversation does not allow.
+    """
+
+
+class LocalProtocolError(ProtocolError):
+    """
+    Our side tried to say it: a mistake in the program that embeds us, or ours.
+    """
+
+
+class RemoteProtocolError(ProtocolError):
+    """
+    The peer said it: hang up.
+    """
+
+
+class NoFreeCallbackPort(JobSchedulerError):
+    """
+    Every port of the callback range is in use.
+
+    @ivar first: the highest port of the range.
+    @ivar last: the lowest port of the range.
+    """
+
+    def __init__(self, first: int, last: int) -> None:
+        super().__init__(f"no free callback port from {first} down to {last}")
+        self.first = first
+        self.last = last
+
+
+class PortTaken(JobSchedulerError):
+    """
+    A port that we were told to listen on belongs to somebody else.
+
+    @ivar address: host and port, as in C{127.0.0.1:4455}.
+    @ivar holder: who holds it, as far as the system lets us see, or an empty
+        string.
+    """
+
+    def __init__(self, address: str, holder: str = "") -> None:
+        held = f"; it is held by {holder}" if holder else ""
+        super().__init__(f"cannot listen on {address}: the address is in use{held}")
+        self.address = address
+        self.holder = holder
+
+
+class ConfigurationError(JobSchedulerError):
+    """
+    A configuration file says something that cannot be done.
+
+    @ivar place: C{file:line}.
+    """
+
+    def __init__(self, place: str, text: str) -> None:
+        super().__init__(f"{place}: {text}")
+        self.place = place
+        self.text = text
+
+
+class CommandRefused(JobSchedulerError):
+    """
+    The peer answered a command with an ERROR element.
+
+    @ivar code: as in C{SCHEDULER-121}.
+    """
+
+    def __init__(self, code: str, text: str) -> None:
+        super().__init__(text if text.startswith(code) else f"{code}  {text}")
+        self.code = code
+        self.text = text
+
+
+class ConnectionClosed(JobSchedulerError):
+    """
+    The connection that should have brought an answer is gone.
+    """
+
+
+class LaunchFailed(JobSchedulerError):
+    """
+    The program of a task could not be started.
+
+    @ivar errno: the error number of the system (errno(3)), or 0 where the
+        reason was ours.
+    """
+
+    def __init__(self, text: str, errno: int = 0) -> None:
+        super().__init__(text)
+        self.errno = errno

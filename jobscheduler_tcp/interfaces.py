@@ -1,0 +1,250 @@
+"""
+The seams that an embedding application may replace, and what stands on either
+side of each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IReactorTime
+from twisted.python.failure import Failure
+from zope.interface import Attribute, Interface
+
+from jobscheduler_tcp.errors import LaunchFailed
+from jobscheduler_tcp.messages import (
+    Stream,
+    Survivor,
+    TaskAttached,
+    TaskEnded,
+    TaskStarted,
+    Work,
+)
+
+# ------------------------------------------------- client: hearing of one task
+
+
+class ITaskConfirmation(Interface):
+    """
+    The client's end of one task's channel on a confirmation connection, as its
+    receiver is given it. Also a push producer: between C{pauseProducing} and
+    C{resumeProducing} nothing is acknowledged, so that the remote stops sending
+    when the window is used up.
+    """
+
+    def pauseProducing() -> None:
+        """
+        Acknowledge nothing until C{resumeProducing}.
+        """
+
+    def resumeProducing() -> None:
+        """
+        Acknowledge what was received, and go on.
+        """
+
+    def stopProducing() -> None:
+        """
+        Give the task up: abort its connection.
+        """
+
+    def writeInput(data: bytes) -> None:
+        """
+        Give the task bytes of input; they are kept until the remote has room.
+        """
+
+    def endInput() -> None:
+        """
+        The task's input ends after what was written.
+        """
+
+    def registerInputProducer(producer: object) -> None:
+        """
+        Pause and resume a push producer of input (C{IPushProducer}) with the
+        room that the remote has.
+        """
+
+
+class IConfirmationReceiver(Interface):
+    """
+    What an application hears of one task at the client. One of C{taskEnded}
+    and C{confirmationLost} is the last word, and comes exactly once.
+    """
+
+    def taskAttached(confirmation: ITaskConfirmation, message: TaskAttached) -> None:
+        """
+        The remote has proved itself; the confirmation connection stands.
+        """
+
+    def taskStarted(message: TaskStarted) -> None:
+        """
+        The program runs.
+        """
+
+    def outputReceived(stream: Stream, data: bytes) -> None:
+        """
+        The task printed something. Each byte of a stream comes exactly once, in
+        order. It is acknowledged when this returns, unless the confirmation is
+        paused.
+        """
+
+    def taskEnded(message: TaskEnded) -> Deferred[None] | None:
+        """
+        The task is over. The end is acknowledged, and forgotten by the remote,
+        when this returns or the Deferred that it returns has fired.
+        """
+
+    def confirmationLost(reason: Failure) -> None:
+        """
+        The connection broke, or was hung up, before the end was heard.
+        """
+
+
+# ----------------------------------------------------- remote: launching a task
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """
+    A process to start, all decided.
+
+    @ivar task: the UUID of the task.
+    @ivar work: what to run; C{job} is resolved already, so C{script} or
+        C{command} is set.
+    @ivar environment: the whole environment of the process.
+    """
+
+    task: str
+    work: Work
+    environment: dict[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessExit:
+    """
+    How the main process of a task ended.
+
+    @ivar exitCode: C{None} if a signal ended it.
+    @ivar signal: C{None} if it exited.
+    @ivar note: one line for people, such as who still holds its output open.
+    @ivar userSeconds: processor time, with waited-for children.
+    @ivar maxResident: bytes.
+    """
+
+    exitCode: int | None
+    signal: int | None
+    note: str = ""
+    userSeconds: float = 0.0
+    systemSeconds: float = 0.0
+    maxResident: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class KillReport:
+    """
+    What a kill did.
+    """
+
+    died: int
+    survivors: tuple[Survivor, ...] = ()
+
+
+class ITaskReceiver(Interface):
+    """
+    What a launcher tells of the process that it was asked for. First
+    C{processStarted} or C{processNotStarted}; after the former, output, and
+    C{processEnded} last and exactly once.
+    """
+
+    def processStarted(pid: int) -> None:
+        """
+        The program runs.
+        """
+
+    def processNotStarted(error: LaunchFailed) -> None:
+        """
+        Nothing was executed, and nothing more will be told.
+        """
+
+    def outputReceived(stream: Stream, data: bytes) -> None:
+        """
+        The process, or a descendant, printed something.
+        """
+
+    def inputTaken(count: int) -> None:
+        """
+        The process was given C{count} more bytes of what was written (or its
+        input is closed, and they are dropped).
+        """
+
+    def processEnded(ending: ProcessExit) -> None:
+        """
+        The main process exited, and its output was drained.
+        """
+
+
+class ITaskProcess(Interface):
+    """
+    A process that was launched, or is being launched. Its methods may be called
+    at any time, also after the end, when they do nothing.
+    """
+
+    task: str = Attribute("The UUID of the task.")
+
+    def pauseProducing() -> None:
+        """
+        Read no output until C{resumeProducing}: the process is held back by its
+        pipes.
+        """
+
+    def resumeProducing() -> None:
+        """
+        Go on reading.
+        """
+
+    def writeInput(data: bytes) -> None:
+        """
+        Give the process bytes of input.
+        """
+
+    def endInput() -> None:
+        """
+        Close the process's input after what was written.
+        """
+
+    def kill(signal: int, grace: float) -> Deferred[KillReport]:
+        """
+        Send C{signal} to the process and all its descendants, and SIGKILL to
+        those that are left after C{grace} seconds.
+
+        @return: fires when none is left, or when SIGKILL has not helped for
+            5 seconds. Never fails.
+        """
+
+
+class ITaskLauncher(Interface):
+    """
+    Start the separate process of a task: here, by a helper, or elsewhere.
+    """
+
+    def launch(launch: Launch, receiver: ITaskReceiver) -> ITaskProcess:
+        """
+        Start a process. C{receiver} hears of it, never before this returns.
+        """
+
+    def stop() -> Deferred[None]:
+        """
+        Kill what still runs and give everything back.
+        """
+
+
+class ILaunchReactor(IReactorTime, IReactorFDSet):
+    """
+    What the launcher needs of a reactor.
+    """
+
+
+class ICallbackReactor(IReactorTime, IReactorSocket):
+    """
+    What the callback ports need of a reactor.
+    """

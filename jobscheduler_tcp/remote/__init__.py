@@ -1,0 +1,3 @@
+"""
+The right lifeline of the diagram: commands heard, tasks, confirmations.
+"""

@@ -1,0 +1,3 @@
+"""
+Messages to bytes and back, one codec a language; nothing here does IO.
+"""
