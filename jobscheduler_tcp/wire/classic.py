@@ -1,0 +1,498 @@
+"""
+The classic binary language of the confirmation connection: calls and answers
+(protocol document 4.3 to 4.7). What is said in it stands in the messages of
+this module; L{decodeAnswer} needs to know which call is answered, for the bytes
+do not tell.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from jobscheduler_tcp.errors import RemoteProtocolError
+from jobscheduler_tcp.wire.variants import (
+    EMPTY,
+    MAX_ARGUMENTS,
+    NOTHING,
+    NULL_GUID,
+    Reader,
+    Reference,
+    Variant,
+    Writer,
+    guid,
+)
+
+# The server object that runs a task at the remote (protocol document 5.1).
+SERVER_CLASS = guid("feee47a3-6c1b-11d8-8103-000476ee8afb")
+SERVER_INTERFACE = guid("feee47a2-6c1b-11d8-8103-000476ee8afb")
+# The representations of the client's objects at the remote.
+LOG_PROXY = guid("feee47a6-6c1b-11d8-8103-000476ee8afb")
+TASK_PROXY = guid("feee47aa-6c1b-11d8-8103-000476ee8afb")
+SPOOLER_PROXY = guid("feee47b3-6c1b-11d8-8103-000476ee8afb")
+
+# Flags of an invocation (4.5).
+METHOD = 1
+PROPERTY_GET = 2
+PROPERTY_PUT = 4
+PUT_VALUE = -3  # the name of the argument of a property put (4.6.7)
+
+# HRESULT (4.6.9); failed means bit 31 is set.
+S_OK = 0
+E_POINTER = 0x80004003
+MEMBER_NOT_FOUND = 0x80020003
+UNKNOWN_NAME = 0x80020006
+BAD_VARIANT_TYPE = 0x80020008
+
+
+@dataclass(frozen=True, slots=True)
+class CreateInstance:
+    """
+    Make an object of a class.
+    """
+
+    clsid: bytes = SERVER_CLASS
+    iids: tuple[bytes, ...] = (SERVER_INTERFACE,)
+    outer: Reference = NOTHING
+    context: int = 0
+    session: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CallMethod:
+    """
+    Call a method by its name. C{arguments} stand in the order of the caller;
+    on the wire the last comes first.
+    """
+
+    object: int
+    name: str
+    arguments: tuple[Variant, ...] = ()
+    named: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class GetId:
+    """
+    Ask for the number of a name.
+    """
+
+    object: int
+    name: str
+    iid: bytes = NULL_GUID
+    locale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Invoke:
+    """
+    Call a method, or get or put a property, by number.
+    """
+
+    object: int
+    number: int
+    flags: int
+    arguments: tuple[Variant, ...] = ()
+    named: tuple[int, ...] = ()
+    iid: bytes = NULL_GUID
+    locale: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class QueryInterface:
+    """
+    Ask an object for another interface.
+    """
+
+    object: int
+    iid: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Release:
+    """
+    The caller does not need the object any more.
+    """
+
+    object: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAlive:
+    """
+    A word to keep firewalls awake (1.9.4 and later).
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceCreated:
+    """
+    Answer to L{CreateInstance}.
+
+    @ivar result: an HRESULT; if it failed, there are no objects.
+    @ivar objects: an HRESULT and a reference for each interface asked for.
+    """
+
+    result: int
+    objects: tuple[tuple[int, Reference], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class MethodCalled:
+    """
+    Answer to L{CallMethod}.
+    """
+
+    value: Variant = EMPTY
+    result: int = S_OK
+
+
+@dataclass(frozen=True, slots=True)
+class IdGiven:
+    """
+    Answer to L{GetId}; a failed C{result} has no number.
+    """
+
+    result: int
+    number: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ExceptionInfo:
+    """
+    What a failed invocation tells (4.6.8).
+    """
+
+    code: int = 0
+    reserved: int = 0
+    source: str = ""
+    description: str = ""
+    helpFile: str = ""
+    helpContext: int = 0
+    scode: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Invoked:
+    """
+    Answer to L{Invoke}: a value, or where it failed which argument and why.
+    """
+
+    result: int = S_OK
+    value: Variant = EMPTY
+    argument: int = -1
+    problem: ExceptionInfo | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class InterfaceGiven:
+    """
+    Answer to L{QueryInterface}.
+    """
+
+    result: int
+    reference: Reference = NOTHING
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """
+    Answer to L{Release} and to L{KeepAlive}.
+    """
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """
+    The answer to any call that failed (4.7).
+
+    @ivar texts: C{name=…}, C{code=…}, C{what=…}.
+    """
+
+    texts: tuple[str, ...]
+
+    @property
+    def code(self) -> str:
+        """
+        The code, which Unix engines only write as the first word of C{what}.
+        """
+        return self._text("code=") or self.what.partition(" ")[0]
+
+    @property
+    def what(self) -> str:
+        """
+        The text for people.
+        """
+        return self._text("what=")
+
+    def _text(self, prefix: str) -> str:
+        for text in self.texts:
+            if text.startswith(prefix):
+                return text[len(prefix) :]
+        return ""
+
+
+def failed(code: str, text: str) -> Failed:
+    """
+    An error answer as Unix engines write it: name and code empty, the code
+    first in the text.
+    """
+    return Failed(("name=", "code=", f"what={code}  {text}"))
+
+
+Call: TypeAlias = (
+    CreateInstance | CallMethod | GetId | Invoke | QueryInterface | Release | KeepAlive
+)
+CallAnswer: TypeAlias = (
+    InstanceCreated | MethodCalled | IdGiven | Invoked | InterfaceGiven | Done | Failed
+)
+
+
+def isCall(payload: bytes) -> bool:
+    """
+    Whether a message is a call; all else answers the last call (4.3).
+    """
+    return payload[:1] in (b"S", b"O", b"K")
+
+
+def encodeCall(call: Call) -> bytes:
+    """
+    The payload of a call, without its frame.
+    """
+    writer = Writer()
+    match call:
+        case KeepAlive():
+            return b"K"
+        case CreateInstance():
+            writer.raw(b"S")
+            writer.int64(call.session)
+            writer.raw(b"C" + call.clsid)
+            writer.reference(call.outer)
+            writer.int32(call.context)
+            writer.int32(len(call.iids))
+            for iid in call.iids:
+                writer.raw(iid)
+        case CallMethod() | GetId() | Invoke() | QueryInterface() | Release():
+            _writeObjectCall(writer, call)
+    return writer.written()
+
+
+def _writeObjectCall(
+    writer: Writer, call: CallMethod | GetId | Invoke | QueryInterface | Release
+) -> None:
+    writer.raw(b"O")
+    writer.uint64(call.object)
+    match call:
+        case CallMethod():
+            writer.raw(b"A")
+            writer.string(call.name)
+            _writeArguments(writer, call.arguments, call.named)
+        case GetId():
+            writer.raw(b"G" + call.iid)
+            writer.int32(call.locale)
+            writer.int32(1)
+            writer.string(call.name)
+        case Invoke():
+            writer.raw(b"I")
+            writer.int32(call.number)
+            writer.raw(call.iid)
+            writer.int32(call.locale)
+            writer.int32(call.flags)
+            _writeArguments(writer, call.arguments, call.named)
+        case QueryInterface():
+            writer.raw(b"Q" + call.iid)
+        case Release():
+            writer.raw(b"R")
+
+
+def decodeCall(payload: bytes) -> Call:
+    """
+    The call of a payload.
+
+    @raise RemoteProtocolError: it is none; the text begins with the code of
+        the original.
+    """
+    reader = Reader(payload)
+    kind = reader.raw(1)
+    call: Call
+    if kind == b"K":
+        call = KeepAlive()
+    elif kind == b"S":
+        session = reader.int64()
+        if session != 0:
+            raise RemoteProtocolError("Z-REMOTE-104  the session is not known")
+        if reader.raw(1) != b"C":
+            raise RemoteProtocolError("Z-REMOTE-105  the command of the session is not known")
+        clsid = reader.raw(16)
+        outer = reader.reference()
+        context = reader.int32()
+        iids = tuple(reader.raw(16) for _ in range(reader.count(smallest=16)))
+        call = CreateInstance(clsid, iids, outer, context, session)
+    elif kind == b"O":
+        call = _decodeObjectCall(reader)
+    else:
+        raise RemoteProtocolError("Z-REMOTE-106  the class of the message is not known")
+    reader.finish()
+    return call
+
+
+def _decodeObjectCall(reader: Reader) -> Call:
+    number = reader.uint64()
+    command = reader.raw(1)
+    if command == b"A":
+        name = reader.string()
+        return CallMethod(number, name, *_readArguments(reader))
+    if command == b"I":
+        member = reader.int32()
+        iid = reader.raw(16)
+        locale = reader.int32()
+        flags = reader.int32()
+        arguments, named = _readArguments(reader)
+        return Invoke(number, member, flags, arguments, named, iid, locale)
+    if command == b"G":
+        iid = reader.raw(16)
+        locale = reader.int32()
+        if reader.int32() != 1:
+            raise RemoteProtocolError("Z-REMOTE-124  only one name can be asked for")
+        return GetId(number, reader.string(), iid, locale)
+    if command == b"R":
+        return Release(number)
+    if command == b"Q":
+        return QueryInterface(number, reader.raw(16))
+    raise RemoteProtocolError("Z-REMOTE-106  the command for the object is not known")
+
+
+def encodeAnswer(answer: CallAnswer) -> bytes:
+    """
+    The payload of an answer, without its frame.
+    """
+    writer = Writer()
+    writer.raw(b"E" if isinstance(answer, Failed) else b"A")
+    match answer:
+        case Done():
+            pass
+        case Failed():
+            for text in answer.texts:
+                writer.string(text)
+        case MethodCalled():
+            _writeResult(writer, answer.result)
+            writer.variant(answer.value)
+        case InstanceCreated():
+            _writeResult(writer, answer.result)
+            for result, reference in answer.objects:
+                _writeResult(writer, result)
+                writer.reference(reference)
+        case IdGiven():
+            _writeResult(writer, answer.result)
+            if not isFailure(answer.result):
+                writer.int32(answer.number)
+        case InterfaceGiven():
+            _writeResult(writer, answer.result)
+            if not isFailure(answer.result):
+                writer.reference(answer.reference)
+        case Invoked():
+            _writeResult(writer, answer.result)
+            if isFailure(answer.result):
+                _writeProblem(writer, answer)
+            else:
+                writer.variant(answer.value)
+    return writer.written()
+
+
+def decodeAnswer(payload: bytes, call: Call) -> CallAnswer:
+    """
+    What a payload answers to a call.
+
+    @raise RemoteProtocolError: it does not answer it.
+    """
+    reader = Reader(payload)
+    kind = reader.raw(1)
+    if kind == b"E":
+        texts: list[str] = []
+        while not reader.atEnd():
+            texts.append(reader.string())
+        return Failed(tuple(texts))
+    if kind != b"A":
+        raise RemoteProtocolError("Z-REMOTE-107  the message is no answer")
+    answer = _decodeAnswer(reader, call)
+    reader.finish()
+    return answer
+
+
+def _decodeAnswer(reader: Reader, call: Call) -> CallAnswer:
+    if isinstance(call, (Release, KeepAlive)):
+        return Done()
+    result = _readResult(reader)
+    match call:
+        case CallMethod():
+            return MethodCalled(reader.variant(), result)
+        case Invoke():
+            if isFailure(result):
+                return Invoked(result, EMPTY, reader.int32(), _readProblem(reader))
+            return Invoked(result, reader.variant())
+        case GetId():
+            return IdGiven(result, 0 if isFailure(result) else reader.int32())
+        case CreateInstance():
+            if isFailure(result):
+                return InstanceCreated(result)
+            return InstanceCreated(
+                result, tuple((_readResult(reader), reader.reference()) for _ in call.iids)
+            )
+        case QueryInterface():
+            return InterfaceGiven(result, NOTHING if isFailure(result) else reader.reference())
+
+
+def isFailure(result: int) -> bool:
+    """
+    Whether an HRESULT means that something failed.
+    """
+    return bool(result & 0x80000000)
+
+
+def _writeResult(writer: Writer, result: int) -> None:
+    writer.raw(result.to_bytes(4, "big"))
+
+
+def _readResult(reader: Reader) -> int:
+    return int.from_bytes(reader.raw(4), "big")
+
+
+def _writeArguments(writer: Writer, arguments: tuple[Variant, ...], named: tuple[int, ...]) -> None:
+    writer.int32(len(arguments))
+    writer.int32(len(named))
+    for name in named:
+        writer.int32(name)
+    for argument in reversed(arguments):
+        writer.variant(argument)
+
+
+def _readArguments(reader: Reader) -> tuple[tuple[Variant, ...], tuple[int, ...]]:
+    count = reader.int32()
+    if not 0 <= count <= MAX_ARGUMENTS:
+        raise RemoteProtocolError(f"a call has {count} arguments")
+    named = tuple(reader.int32() for _ in range(reader.count(smallest=4, most=count)))
+    return tuple(reader.variant() for _ in range(count))[::-1], named
+
+
+def _writeProblem(writer: Writer, answer: Invoked) -> None:
+    problem = answer.problem or ExceptionInfo(scode=answer.result)
+    writer.int32(answer.argument)
+    writer.int16(problem.code)
+    writer.int16(problem.reserved)
+    writer.string(problem.source)
+    writer.string(problem.description)
+    writer.string(problem.helpFile)
+    writer.int32(problem.helpContext)
+    _writeResult(writer, problem.scode)
+
+
+def _readProblem(reader: Reader) -> ExceptionInfo:
+    return ExceptionInfo(
+        code=reader.int16(),
+        reserved=reader.int16(),
+        source=reader.string(),
+        description=reader.string(),
+        helpFile=reader.string(),
+        helpContext=reader.int32(),
+        scode=_readResult(reader),
+    )
