@@ -1,0 +1,268 @@
+"""
+The command line as plain data: what may be said, and what is meant by it.
+
+Nothing of Twisted is imported here, so that a mistyped option, C{--help} and
+C{version} answer at once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+# sysexits.h: the command was used incorrectly.
+EX_USAGE = 64
+
+# Where a remote listens if nobody says otherwise (the port of the public
+# examples of twistd jsremote).
+REMOTE = ("127.0.0.1", 4455)
+
+# The callback ports: JobScheduler takes them from 59999 downwards.
+CALLBACK_PORTS = (59999, 59900)
+
+_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
+
+_DESCRIPTION = """\
+Run jobs on a remote that confirms them on a connection of its own.
+"""
+
+_RUN = """\
+Run a shell script or a program at a remote, as if it ran here: its output is this
+command's output, its exit code this command's exit code.
+"""
+
+_RUN_EPILOG = """\
+examples:
+  jsremote run -- /bin/echo hello
+  jsremote run build.example:4455 -s nightly.sh --param day=monday
+  tar c . | jsremote run backup.example:4455 -- sh -c 'cat > site.tar'
+
+Without a code of its own a job exits with 128 + the signal's number, 126 or 127 if its
+program could not be started, 124 after --timeout or --silence, 69 if the remote cannot be
+reached, 77 if it refuses, 75 if it is worth trying again later; the reason is told in one
+line on stderr. Ctrl-C kills the job, a second Ctrl-C leaves without waiting for it.
+"""
+
+
+class _Parser(argparse.ArgumentParser):
+    """
+    An argument parser whose mistakes have the exit code of sysexits.h.
+    """
+
+    def error(self, message: str) -> NoReturn:
+        """
+        Say how it is used, and what was wrong.
+        """
+        self.print_usage(sys.stderr)
+        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
+
+
+def parse(argv: Sequence[str]) -> argparse.Namespace:
+    """
+    Read the command line; C{subcommand} of the result says which.
+
+    @raise SystemExit: help was asked for, or the command line makes no sense.
+    """
+    argv = list(argv)
+    command: list[str] | None = None
+    if argv[:1] == ["run"] and "--" in argv:
+        # Everything after the first -- belongs to the job, whatever it looks like.
+        place = argv.index("--")
+        argv, command = argv[:place], argv[place + 1 :]
+    parser, run = _parsers()
+    arguments = parser.parse_args(argv)
+    if arguments.subcommand == "run":
+        arguments.argv = tuple(command or ())
+        if arguments.script is None and not command:
+            run.error("nothing to run: give -s SCRIPT, or -- and a command")
+        if arguments.script is not None and command is not None:
+            run.error("give -s SCRIPT or a command after --, not both")
+        if arguments.script == "-" and arguments.stdin:
+            run.error("stdin is the script already: --stdin makes no sense with -s -")
+    return arguments
+
+
+def _parsers() -> tuple[_Parser, _Parser]:
+    parser = _Parser(prog="jsremote", description=_DESCRIPTION, allow_abbrev=False)
+    commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+
+    run = commands.add_parser(
+        "run",
+        help="run a script or a program at a remote",
+        description=_RUN,
+        epilog=_RUN_EPILOG,
+        usage="%(prog)s [HOST:PORT] [options] (-s SCRIPT | -- COMMAND [ARGUMENT ...])",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    _addRemote(run)
+    run.add_argument("-s", "--script", metavar="SCRIPT", help="a shell script; - reads it on stdin")
+    _addWork(run)
+    _addClient(run)
+
+    commands.add_parser(
+        "demo",
+        help="watch one job go from a client to a remote and back",
+        description="Start a client and a remote on this host, run a job of about two seconds, "
+        "and draw what happens between the two while it happens.",
+        allow_abbrev=False,
+    )
+
+    state = commands.add_parser(
+        "state",
+        help="ask a remote or a client what it is doing",
+        description="Ask a remote (or the command port of a client) for its state.",
+        allow_abbrev=False,
+    )
+    _addRemote(state)
+    state.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    version = commands.add_parser("version", help="say which version this is", allow_abbrev=False)
+    version.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    return parser, run
+
+
+def _addRemote(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "remote",
+        nargs="?",
+        metavar="HOST:PORT",
+        type=_address,
+        default=REMOTE,
+        help="where it listens (default: 127.0.0.1:4455)",
+    )
+
+
+def _addWork(parser: argparse.ArgumentParser) -> None:
+    """
+    What the task finds, and its limits.
+    """
+    group = parser.add_argument_group("the task")
+    group.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        type=_pair,
+        action="append",
+        default=[],
+        help="a parameter; the task finds it as SCHEDULER_PARAM_NAME",
+    )
+    group.add_argument(
+        "--env",
+        metavar="NAME=VALUE",
+        type=_pair,
+        action="append",
+        default=[],
+        help="a variable of the task's environment",
+    )
+    group.add_argument("--directory", default="", metavar="DIR", help="where it runs")
+    group.add_argument(
+        "--stdin",
+        action=argparse.BooleanOptionalAction,
+        default=None,
+        help="pass stdin on to the task (default: unless it is a terminal)",
+    )
+    for name, text in (
+        ("--timeout", "seconds until it is killed"),
+        ("--silence", "seconds without output until it is killed"),
+    ):
+        group.add_argument(name, type=_seconds, default=0.0, metavar="SECONDS", help=text)
+    group.add_argument(
+        "--output-limit",
+        type=_size,
+        default=0,
+        metavar="BYTES",
+        help="bytes of output until it is killed; 10K, 5M and 1G are understood",
+    )
+    group.add_argument(
+        "--grace",
+        type=_seconds,
+        default=5.0,
+        metavar="SECONDS",
+        help="from SIGTERM to SIGKILL when it is killed (default: 5)",
+    )
+
+
+def _addClient(parser: argparse.ArgumentParser) -> None:
+    """
+    How this end behaves.
+    """
+    group = parser.add_argument_group("this end")
+    group.add_argument(
+        "--callback-ports",
+        type=_ports,
+        default=CALLBACK_PORTS,
+        metavar="LOW-HIGH",
+        help="where the remote may connect back to (default: 59900-59999)",
+    )
+    group.add_argument(
+        "--start-timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait for the start to be confirmed (default: 60)",
+    )
+    group.add_argument(
+        "--json",
+        action="store_true",
+        help="the whole outcome as one JSON object, the last line on stderr",
+    )
+
+
+# ------------------------------------------------------------------ the values
+
+
+def _address(text: str) -> tuple[str, int]:
+    """
+    C{HOST:PORT}, C{HOST}, C{:PORT} or C{[IPV6]:PORT}.
+    """
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\s\[\]]*))(?::(\d{1,5}))?", text)
+    if not found or not text:
+        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
+    port = int(found[3] or REMOTE[1])
+    if not 0 < port < 65536:
+        raise argparse.ArgumentTypeError(f"{port} is no port, 1 to 65535 are")
+    return found[1] or found[2] or REMOTE[0], port
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, equals, value = text.partition("=")
+    if not name or not equals:
+        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
+    return name, value
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
+    # 1e12 is the bound of the protocol; no comparison with NaN is true.
+    if not 0 <= seconds <= 1e12:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
+    return seconds
+
+
+def _size(text: str) -> int:
+    found = re.fullmatch(r"(\d{1,18})([KMGT]?)", text.upper())
+    size = int(found[1]) * _SIZES[found[2]] if found else -1
+    if not 0 <= size < 2**63:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes")
+    return size
+
+
+def _ports(text: str) -> tuple[int, int]:
+    """
+    A range in either direction, or one port; the highest comes first.
+    """
+    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text)
+    if not found:
+        raise argparse.ArgumentTypeError(f"{text!r} is no range of ports, such as 59900-59999")
+    one, other = int(found[1]), int(found[2] or found[1])
+    # The protocol carries no port below 1024 (docs/protocol/extended, "Start").
+    if min(one, other) < 1024 or max(one, other) > 65535:
+        raise argparse.ArgumentTypeError("callback ports lie between 1024 and 65535")
+    return max(one, other), min(one, other)

@@ -1,0 +1,71 @@
+"""
+The C{jsremote} command.
+
+What a subcommand needs is imported when it is asked for: C{jsremote version}
+answers without Twisted, and C{jsremote state} without a reactor.
+"""
+
+# ruff: noqa: PLC0415
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+from jobscheduler_tcp.cli.arguments import parse
+
+# A shell tool that Ctrl-C ended: 128 and the number of SIGINT.
+INTERRUPTED = 130
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """
+    Do what the command line says, and exit with its exit code.
+    """
+    try:
+        status = _command(parse(sys.argv[1:] if argv is None else argv))
+        # Here, and not while the interpreter ends, where nothing can catch it.
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        status = INTERRUPTED
+    except BrokenPipeError:
+        # Nobody reads on; a second attempt at exit would complain.
+        sys.stdout = None
+        status = 141
+    sys.exit(status)
+
+
+def _command(arguments: argparse.Namespace) -> int:
+    match arguments.subcommand:
+        case "run":
+            from jobscheduler_tcp.cli.run import run
+
+            return run(arguments)
+        case "demo":
+            from jobscheduler_tcp.cli.demo import demo
+
+            return demo()
+        case "state":
+            from jobscheduler_tcp.cli.state import state
+
+            return state(arguments.remote, arguments.json)
+        case _:
+            return _version(arguments.json)
+
+
+def _version(asJSON: bool) -> int:
+    from importlib.metadata import version
+    from json import dumps
+    from platform import python_version
+
+    from jobscheduler_tcp import __version__
+
+    versions = {"jsremote": __version__, "python": python_version(), "twisted": version("Twisted")}
+    if asJSON:
+        print(dumps(versions))
+    else:
+        print("jsremote {jsremote} (Python {python}, Twisted {twisted})".format(**versions))
+    return 0
