@@ -1,0 +1,134 @@
+"""
+Walk an XML configuration file, and say file and line of whatever is wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from jobscheduler_tcp.config.unsupported import NOTHING, Unsupported
+from jobscheduler_tcp.errors import ConfigurationError, RemoteProtocolError
+from jobscheduler_tcp.wire.documents import CONFIGURATION, Element, parse
+
+_T = TypeVar("_T")
+_D = TypeVar("_D")
+
+
+class Reader:
+    """
+    One configuration file.
+
+    @ivar path: the file.
+    @ivar warnings: what was passed over, one line each.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self._told: set[tuple[str, str]] = set()
+        self.warnings: list[str] = []
+
+    def read(self, root: str) -> Element:
+        """
+        The root element, if it has this name.
+        """
+        try:
+            with open(self.path, "rb") as file:
+                document = file.read()
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise ConfigurationError(self.path, f"cannot be read: {reason}") from error
+        if not document.strip():
+            raise ConfigurationError(f"{self.path}:1", f"expected <{root}>, the file is empty")
+        try:
+            element = parse(document, CONFIGURATION)
+        except RemoteProtocolError as error:
+            # "line 3, column 5: mismatched tag"
+            found = re.fullmatch(r"line ([0-9]+), (.*)", str(error), re.DOTALL)
+            line, text = (found[1], found[2]) if found else ("1", str(error))
+            raise ConfigurationError(f"{self.path}:{line}", f"expected XML, {text}") from error
+        if element.name != root:
+            raise self.error(element, f"expected <{root}>, found <{element.name}>")
+        return element
+
+    def place(self, element: Element) -> str:
+        """
+        C{file:line}.
+        """
+        return f"{self.path}:{element.line}"
+
+    def error(self, element: Element, text: str) -> ConfigurationError:
+        """
+        Something that cannot be done, to be raised.
+        """
+        return ConfigurationError(self.place(element), text)
+
+    def warn(self, element: Element, key: str, text: str) -> None:
+        """
+        Something that is passed over; told once for each kind of element and
+        key.
+        """
+        if (element.name, key) not in self._told:
+            self._told.add((element.name, key))
+            self.warnings.append(f"{self.place(element)}: {text}; ignored")
+
+    def children(
+        self, element: Element, known: tuple[str, ...], unsupported: Unsupported = NOTHING
+    ) -> Iterator[Element]:
+        """
+        The children with known names; the others are warned about, and so is
+        text between them.
+        """
+        if element.text.strip():
+            self.warn(element, "#text", f"text in <{element.name}> has no meaning")
+        for child in element.children:
+            if child.name in known:
+                yield child
+            elif child.name not in unsupported:
+                self._warnUnknown(child, element)
+            elif child.attributes or child.children or child.text.strip():
+                told = f"<{child.name}> in <{element.name}> is not supported yet"
+                self.warn(child, f"in {element.name}", told)
+
+    def attributes(
+        self, element: Element, known: tuple[str, ...], unsupported: Unsupported = NOTHING
+    ) -> None:
+        """
+        Warn about attributes whose names are not known.
+        """
+        for name, value in element.attributes.items():
+            if name in known:
+                continue
+            if name not in unsupported:
+                self.warn(element, f"@{name}", f"attribute {name} of <{element.name}> is not known")
+            elif value not in unsupported[name]:
+                told = f'attribute {name}="{value}" of <{element.name}> is not supported yet'
+                self.warn(element, f"@{name}", told)
+
+    def required(self, element: Element, name: str) -> str:
+        """
+        The value of an attribute that must be there.
+        """
+        value = element.attributes.get(name, "").strip()
+        if not value:
+            raise self.error(element, f"expected an attribute {name} of <{element.name}>")
+        return value
+
+    def value(
+        self, element: Element, name: str, convert: Callable[[str], _T], default: _D
+    ) -> _T | _D:
+        """
+        The value of an attribute, or a default where it is not there.
+        """
+        text = element.attributes.get(name)
+        if text is None:
+            return default
+        try:
+            return convert(text.strip())
+        except ValueError as error:
+            told = f"attribute {name} of <{element.name}>: {error}"
+            raise self.error(element, told) from error
+
+    def _warnUnknown(self, child: Element, parent: Element) -> None:
+        self.warn(child, f"in {parent.name}", f"<{child.name}> in <{parent.name}> is not known")

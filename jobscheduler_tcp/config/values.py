@@ -1,0 +1,106 @@
+"""
+Words into values; each function raises L{ValueError} with what was expected,
+whoever wrote the word: a file, an option or the environment.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+
+# The lowest port that needs no privileges.
+_LOWEST_CALLBACK_PORT = 1024
+
+
+def number(text: str, low: int, high: int) -> int:
+    """
+    A whole number in bounds.
+    """
+    # int() takes "1_000", "+5", blanks and the digits of every script.
+    if re.fullmatch(r"[0-9]{1,18}", text) and low <= int(text) <= high:
+        return int(text)
+    raise ValueError(f"expected a number from {low} to {high}, found {text!r}")
+
+
+def yesNo(text: str) -> bool:
+    """
+    C{yes} or C{no}.
+    """
+    if text not in ("yes", "no"):
+        raise ValueError(f"expected yes or no, found {text!r}")
+    return text == "yes"
+
+
+def duration(text: str) -> float:
+    """
+    Seconds, C{HH:MM}, C{HH:MM:SS} or C{never}, which is 0.
+    """
+    if text == "never":
+        return 0.0
+    if re.fullmatch(r"[0-9]{1,9}", text):
+        return float(text)
+    found = re.fullmatch(r"([0-9]{1,6}):([0-5][0-9])(?::([0-5][0-9]))?", text)
+    if found is None:
+        raise ValueError(f"expected seconds, HH:MM, HH:MM:SS or never, found {text!r}")
+    hours, minutes, seconds = (int(part or 0) for part in found.groups())
+    return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def address(text: str) -> str:
+    """
+    An IP address.
+    """
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise ValueError(f"expected an IP address, found {text!r}") from None
+
+
+def hostPort(text: str, defaultPort: int | None = None) -> tuple[str, int]:
+    """
+    C{HOST:PORT}, C{[IPV6]:PORT}, and without the port where there is a default.
+    """
+    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^\s:/\[\]@]+))(?::([0-9]{1,5}))?", text)
+    port = int(found[3] or 0) if found else 0
+    if found is None or port > 65535 or not (port or defaultPort):
+        raise ValueError(f"expected HOST:PORT, found {text!r}")
+    return found[1] or found[2], port or defaultPort or 0
+
+
+def portRange(text: str) -> tuple[int, int]:
+    """
+    C{LOW-HIGH} or C{HIGH-LOW}, or one port.
+
+    @return: the highest port, at which the search begins, and the lowest.
+    """
+    found = re.fullmatch(r"([0-9]{1,5})(?:-([0-9]{1,5}))?", text)
+    ports = sorted(int(port) for port in found.groups() if port) if found else []
+    if not ports or ports[0] < _LOWEST_CALLBACK_PORT or ports[-1] > 65535:
+        raise ValueError(f"expected ports as in 59900-59999, from 1024 up, found {text!r}")
+    return ports[-1], ports[0]
+
+
+def listen(text: str) -> tuple[str, int]:
+    """
+    An endpoint string, C{tcp:PORT} or C{tcp:PORT:interface=ADDRESS}.
+
+    @return: the interface, empty for every one, and the port, 0 for any that
+        is free.
+    """
+    # A colon that belongs to a value is written \: in endpoint strings.
+    kind, *parts = (part.replace("\\:", ":") for part in re.split(r"(?<!\\):", text))
+    try:
+        port = number(parts.pop(0).removeprefix("port="), 0, 65535)
+        interface = parts.pop(0).removeprefix("interface=") if parts else ""
+        if kind == "tcp" and not parts:
+            return address(interface) if interface else "", port
+    except (IndexError, ValueError):
+        pass
+    raise ValueError(f"expected an endpoint as in tcp:4455:interface=127.0.0.1, found {text!r}")
+
+
+def isLoopback(interface: str) -> bool:
+    """
+    Whether only this machine reaches what listens there.
+    """
+    return interface != "" and ip_address(interface).is_loopback
