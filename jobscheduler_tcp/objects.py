@@ -1,0 +1,135 @@
+"""
+One end of a classic confirmation connection, without a network: calls within
+calls, strictly one at a time (protocol document 4.3).
+
+The client calls, the remote answers; while the remote works on a call it may
+call back, and the client answers that first. What may be said next follows from
+one stack: the calls that are not answered yet.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+
+from jobscheduler_tcp.conversation import Role
+from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
+from jobscheduler_tcp.wire.classic import (
+    Call,
+    CallAnswer,
+    KeepAlive,
+    decodeAnswer,
+    decodeCall,
+    encodeAnswer,
+    encodeCall,
+    isCall,
+)
+from jobscheduler_tcp.wire.frames import FrameDecoder, frame
+
+# The original allows 1,048,576,000 bytes (4.2). A script of more than this is
+# none that anybody wrote.
+MAX_MESSAGE = 16 * 1024 * 1024
+# The originals nest two deep (4.3).
+MAX_DEPTH = 8
+# Alternation allows one message at a time. A peer that runs ahead is heard in
+# turn, up to so many messages; the originals hang up at the second.
+MAX_AHEAD = 1024
+
+
+class ObjectConversation:
+    """
+    What was called, by whom, and is not answered yet.
+    """
+
+    def __init__(self, role: Role) -> None:
+        self._role = role
+        self._frames = FrameDecoder(MAX_MESSAGE)
+        self._heard: deque[bytes] = deque()
+        # True where the call is ours.
+        self._calls: list[tuple[bool, Call]] = []
+
+    @property
+    def ourTurn(self) -> bool:
+        """
+        Whether it is for us to say something.
+        """
+        if self._calls:
+            return not self._calls[-1][0]
+        return self._role is Role.CLIENT
+
+    @property
+    def idle(self) -> bool:
+        """
+        Whether no call is open.
+        """
+        return not self._calls
+
+    def call(self, call: Call) -> bytes:
+        """
+        Call the peer.
+
+        @raise LocalProtocolError: it is not our turn.
+        """
+        if not self.ourTurn:
+            raise LocalProtocolError(f"cannot call {type(call).__name__}: an answer is awaited")
+        data = frame(encodeCall(call))
+        self._calls.append((True, call))
+        return data
+
+    def answer(self, answer: CallAnswer) -> bytes:
+        """
+        Answer the peer's last call.
+
+        @raise LocalProtocolError: there is none.
+        """
+        if not self._calls or self._calls[-1][0]:
+            raise LocalProtocolError(f"cannot say {type(answer).__name__}: nothing was called")
+        data = frame(encodeAnswer(answer))
+        self._calls.pop()
+        return data
+
+    def hear(self, data: bytes) -> None:
+        """
+        Take bytes of the peer; L{next} tells what they say.
+
+        @raise RemoteProtocolError: a message is too long, or more of them came
+            than the peer could have said without hearing us.
+        """
+        self._heard.extend(self._frames.feed(data))
+        if len(self._heard) > MAX_AHEAD:
+            raise RemoteProtocolError("Z-REMOTE-127  messages come before the last was answered")
+
+    def next(self) -> Call | CallAnswer | None:
+        """
+        The next thing that the peer says; C{None} if that is not here yet, or it
+        is for us to say something first.
+
+        @raise MisunderstoodCall: a whole call that we cannot read; the
+            connection is sound, and it is our turn to answer.
+        @raise RemoteProtocolError: hang up.
+        """
+        if self.ourTurn or not self._heard:
+            return None
+        payload = self._heard.popleft()
+        if not payload:
+            raise RemoteProtocolError("Z-REMOTE-109  the message is empty")
+        if not isCall(payload):
+            if not self._calls:
+                raise RemoteProtocolError("Z-REMOTE-106  an answer came, but nothing was called")
+            return decodeAnswer(payload, self._calls.pop()[1])
+        if len(self._calls) >= MAX_DEPTH:
+            raise RemoteProtocolError("calls are nested too deep")
+        try:
+            call = decodeCall(payload)
+        except RemoteProtocolError as error:
+            # To be answered, and the turn is ours: any call will do for that.
+            self._calls.append((False, KeepAlive()))
+            raise MisunderstoodCall(str(error)) from error
+        self._calls.append((False, call))
+        return call
+
+
+class MisunderstoodCall(RemoteProtocolError):
+    """
+    A whole call came that we cannot read. The connection is sound: answer with
+    an error and go on.
+    """
