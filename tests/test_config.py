@@ -7,6 +7,8 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Callable
+from shutil import rmtree
+from tempfile import mkdtemp
 
 from hypothesis import given, settings, strategies
 from twisted.trial.unittest import SynchronousTestCase
@@ -107,11 +109,18 @@ class FileTestCase(SynchronousTestCase):
     Help with files.
     """
 
+    def setUp(self) -> None:
+        """
+        Make a directory for them.
+        """
+        self.directory = mkdtemp(prefix="jsremote-config-")
+        self.addCleanup(rmtree, self.directory)
+
     def write(self, text: str) -> str:
         """
         Write a configuration file.
         """
-        path = str(self.mktemp())
+        path = os.path.join(self.directory, f"{len(os.listdir(self.directory))}.xml")
         with open(path, "w", encoding="ISO-8859-1") as file:
             file.write(text)
         return path
@@ -288,7 +297,7 @@ class WrongTests(FileTestCase):
         """
         A file that is not there, or is a directory.
         """
-        path = self.mktemp()
+        path = os.path.join(self.directory, "nothing")
         error = self.assertRaises(ConfigurationError, readConfiguration, path)
         self.assertEqual(str(error), f"{path}: cannot be read: No such file or directory")
         os.mkdir(path)
@@ -378,7 +387,7 @@ class WrongTests(FileTestCase):
         at = data.draw(strategies.integers(0, len(document)))
         length = data.draw(strategies.integers(0, 40))
         instead = data.draw(strategies.binary(max_size=20))
-        path = "mutated.xml"
+        path = os.path.join(self.directory, "mutated.xml")
         with open(path, "wb") as file:
             file.write(document[:at] + instead + document[at + length :])
         try:
