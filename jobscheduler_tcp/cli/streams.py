@@ -144,6 +144,7 @@ class Outlet:
         assert isinstance(failure.value, OSError)  # nothing else comes from a write
         self._failed(failure.value)
         self._next()
+        self._wrote()
 
 
 def _writeAll(descriptor: int, data: bytes) -> None:

@@ -1,0 +1,131 @@
+"""
+C{jsremote state}: ask a remote, or a client's command port, what it is doing.
+
+One question and one answer: a plain socket does, without a reactor.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from collections.abc import Iterator
+
+from jobscheduler_tcp.errors import CommandRefused, ConnectionClosed, RemoteProtocolError
+from jobscheduler_tcp.wire.documents import GREETED, AnswerSplitter, Element, parse
+
+# Seconds for the whole answer: as long as a remote waits for the whole question
+# (docs/protocol/extended, "Command connection").
+PATIENCE = 10.0
+
+# sysexits.h
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_NOPERM = 77
+
+
+def state(remote: tuple[str, int], asJSON: bool) -> int:
+    """
+    Print the state, or one line on stderr why not.
+
+    @return: the exit code.
+    """
+    host, port = remote
+    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    try:
+        answer = ask(remote, b"<show_state/>")
+        found = next((child for child in answer.children if child.name == "state"), None)
+        if found is None:
+            raise RemoteProtocolError("the answer has no state in it")
+    except CommandRefused as error:
+        return _complain(EX_NOPERM, f"{where} refused: {error}")
+    except RemoteProtocolError as error:
+        return _complain(EX_SOFTWARE, f"{where} is no remote and no client: {error}")
+    except (ConnectionClosed, OSError, UnicodeError) as error:  # the last: an impossible name
+        reason = getattr(error, "strerror", None) or error
+        hint = "is it running? twistd jsremote --role remote"
+        return _complain(EX_UNAVAILABLE, f"cannot ask {where}: {reason}; {hint}")
+    if asJSON:
+        print(json.dumps(plain(found)))
+    else:
+        print("\n".join(table(where, found)))
+    return 0
+
+
+def ask(address: tuple[str, int], question: bytes) -> Element:
+    """
+    Say one command and hear its answer.
+
+    @raise OSError: the connection failed, or took too long.
+    @raise CommandRefused: the answer is an error.
+    """
+    until = time.monotonic() + PATIENCE
+    with socket.create_connection(address, PATIENCE) as connection:
+        connection.sendall(question)
+        splitter = AnswerSplitter()
+        while True:
+            connection.settimeout(max(until - time.monotonic(), 0.001))
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionClosed("it closed the connection without an answer")
+            for document in splitter.feed(data):
+                return _answerIn(parse(document, GREETED))
+
+
+def _answerIn(root: Element) -> Element:
+    for answer in root.children:
+        for child in answer.children:
+            if child.name == "ERROR":
+                code, text = child.attributes.get("code", ""), child.attributes.get("text", "")
+                raise CommandRefused(code, text)
+        return answer
+    raise RemoteProtocolError("the answer is empty")
+
+
+def plain(element: Element) -> dict[str, object]:
+    """
+    An element as JSON has it: its attributes, and a list for each element that
+    it contains.
+    """
+    value: dict[str, object] = dict(element.attributes)
+    for child in element.children:
+        value[child.name] = [plain(each) for each in child.children] or plain(child)
+    return value
+
+
+def table(where: str, found: Element) -> Iterator[str]:
+    """
+    The same for people: what it is, then what it has, a line each.
+    """
+    yield f"{where}  " + _printable(found.attributes.get("state", ""))
+    width = max((len(name) for name in found.attributes), default=0)
+    for name, value in found.attributes.items():
+        if value and name != "state":
+            yield f"  {name:{width}}  {_printable(value)}"
+    for group in found.children:
+        yield ""
+        if group.children:
+            yield f"{group.name}:"
+            yield from _rows([child.attributes for child in group.children])
+        else:
+            attributes = "  ".join(f"{name} {text}" for name, text in group.attributes.items())
+            yield f"{group.name}: " + (_printable(attributes) or "none")
+
+
+def _rows(rows: list[dict[str, str]]) -> Iterator[str]:
+    columns = list(dict.fromkeys(name for row in rows for name in row))
+    lines = [columns, *([_printable(row.get(name, "")) for name in columns] for row in rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(columns))]
+    for line in lines:
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        yield ("  " + "  ".join(cells)).rstrip()
+
+
+def _printable(text: str) -> str:
+    return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _complain(code: int, text: str) -> int:
+    print(f"jsremote: {_printable(text)}", file=sys.stderr)
+    return code
