@@ -1,0 +1,430 @@
+"""
+The extended requests and answers of the command connection as XML
+(docs/protocol/extended).
+"""
+
+from __future__ import annotations
+
+import re
+from binascii import unhexlify
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, TypeVar
+
+from msgspec import convert
+
+from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
+from jobscheduler_tcp.messages import (
+    Answer,
+    AttachTask,
+    Hello,
+    KillTask,
+    Ping,
+    Pong,
+    Request,
+    RequestFailed,
+    StartTask,
+    TaskKilled,
+    TaskRefused,
+    TaskTaken,
+    Welcome,
+)
+from jobscheduler_tcp.wire.documents import (
+    GREETED,
+    Element,
+    escapeAttribute,
+    escapeText,
+    isCarried,
+    parse,
+)
+
+_HELLO = "jsremote.hello"
+_PING = "jsremote.ping"
+_START = "remote_scheduler.start_remote_task"
+_KILL = "remote_scheduler.remote_task.kill"
+_ATTACH = "remote_scheduler.remote_task.attach"
+_REFUSED = "jsremote-"  # and the reason, in the code of an ERROR
+
+# Below are the ports of services: a start must not make the remote dial those.
+_MIN_PORT = 1024
+
+_TOKEN = re.compile("[0-9a-fA-F]{32}")
+_MAX_LINE = 2000  # messages.Line
+_YES = {"yes": True, "no": False}
+
+_M = TypeVar("_M")
+
+
+def isRequest(root: Element) -> bool:
+    """
+    Tell whether a document is one of the extended dialect's requests. A start
+    without a task's UUID is the classic dialect's.
+    """
+    name = root.name
+    return name in _REQUESTS and (name != _START or "task" in root.attributes)
+
+
+def encodeRequest(request: Request) -> bytes:
+    """
+    Write a request.
+
+    @raise LocalProtocolError: it cannot be said.
+    """
+    try:
+        match request:
+            case StartTask():
+                text = _start(request)
+            case Ping():
+                text = f'<{_PING} id="{request.id}"/>'
+            case KillTask():
+                text = (
+                    f'<{_KILL} id="{request.id}"{_attribute("task", request.task)}'
+                    f' signal="{request.signal}" grace="{_number(request.grace)}"/>'
+                )
+            case Hello():
+                text = (
+                    f'<{_HELLO} id="{request.id}" version="{request.version}"'
+                    f"{_attribute('instance', request.instance)}"
+                    f"{_attribute('capabilities', ' '.join(request.capabilities))}"
+                    f"{_attribute('authentication', request.authentication)}"
+                    f"{_attribute('boot_id', request.bootId)}"
+                    f' clock="{_number(request.clock)}"/>'
+                )
+            case AttachTask():
+                text = (
+                    f'<{_ATTACH} id="{request.id}"{_attribute("task", request.task)}'
+                    f' tcp_port="{request.port}" token="{request.token.hex()}"'
+                    f' stdout="{request.stdout}" stderr="{request.stderr}"/>'
+                )
+        return text.encode()
+    except (ValueError, OverflowError) as error:  # a surrogate, not a number
+        said = type(request).__name__
+        raise LocalProtocolError(f"{said} cannot be said, {type(error).__name__}") from error
+
+
+def decodeRequest(root: Element) -> Request:
+    """
+    Read a request.
+
+    @raise RemoteProtocolError: it cannot be understood; the text tells nothing
+        of its token.
+    """
+    read = _REQUESTS.get(root.name)
+    if read is None:
+        raise RemoteProtocolError(f"a request that is not known: {root.name[:80]}")
+    request = read(root)
+    if request.id < 1:
+        raise RemoteProtocolError(f"{root.name} with the id 0")
+    return request
+
+
+def encodeAnswer(answer: Answer, time: str) -> bytes:
+    """
+    Write an answer, to be sent in one piece.
+
+    @param time: when, as text.
+    """
+    match answer:
+        case TaskTaken():
+            text = f'<process process_id="{answer.processId}"{_attribute("task", answer.task)}/>'
+        case Pong():
+            text = "<jsremote.pong/>"
+        case TaskRefused():
+            code = f"{_REFUSED}{answer.reason.value}"
+            text = (
+                f'<ERROR code="{code}"{_attribute("task", answer.task)}'
+                f' reason="{answer.reason.value}" errno="{answer.errno}"'
+                f' text="{code}  {_line(answer.text)}"/>'
+            )
+        case TaskKilled():
+            survivors = (
+                f'<survivor pid="{survivor.pid}" command="{_line(survivor.command)}"/>'
+                for survivor in answer.survivors
+            )
+            text = (
+                f'<killed{_attribute("task", answer.task)} died="{answer.died}">'
+                f"{''.join(survivors)}</killed>"
+            )
+        case RequestFailed():
+            code = _line(answer.code)
+            text = f'<ERROR code="{code}" text="{code}  {_line(answer.text)}"/>'
+        case Welcome():
+            text = (
+                f'<jsremote.welcome version="{answer.version}"'
+                f"{_attribute('instance', answer.instance)}"
+                f"{_attribute('capabilities', ' '.join(answer.capabilities))}"
+                f"{_attribute('boot_id', answer.bootId)}"
+                f' clock="{_number(answer.clock)}" max_tasks="{answer.maxTasks}"/>'
+            )
+    envelope = f'<spooler><answer id="{answer.id}" time="{time}">{text}</answer></spooler>\n\0'
+    return envelope.encode()
+
+
+def decodeAnswer(document: bytes) -> Answer:
+    """
+    Read an answer. What a classic remote answers to a request that it does not
+    know has no id: it is a L{RequestFailed} with the id 0.
+
+    @raise RemoteProtocolError: it cannot be understood.
+    """
+    root = parse(document, GREETED)
+    if root.name != "spooler" or not root.children or root.children[0].name != "answer":
+        raise RemoteProtocolError("an answer without its envelope")
+    envelope = root.children[0]
+    said = envelope.children[-1] if envelope.children else envelope
+    if said.name == "ERROR":  # comes last, whatever there was before it
+        return _error(said, envelope.attributes.get("id", "0"))
+    if said.name not in _ANSWERS:
+        raise RemoteProtocolError(f"an answer that is not known: {said.name[:80]}")
+    kind, names = _ANSWERS[said.name]
+    fields = _take(said.attributes, names)
+    fields["id"] = envelope.attributes.get("id")
+    if kind is TaskKilled:
+        fields["survivors"] = [
+            _take(child.attributes, {"pid": "pid", "command": "command"})
+            for child in said.children
+            if child.name == "survivor"
+        ]
+    elif kind is Welcome:
+        fields["capabilities"] = said.attributes.get("capabilities", "").split()
+    return _message(kind, fields)
+
+
+# ------------------------------------------------------------------- writing
+
+
+def _start(request: StartTask) -> str:
+    work = request.work
+    if (work.script != "") + (work.command != ()) + (work.job != "") != 1:
+        raise LocalProtocolError("exactly one of script, command and job can be started")
+    options = _attribute("directory", work.directory) if work.directory else ""
+    if work.stdin:
+        options += ' stdin="yes"'
+    if work.wallTime:
+        options += f' timeout="{_number(work.wallTime)}"'
+    if work.silence:
+        options += f' silence="{_number(work.silence)}"'
+    if work.outputLimit:
+        options += f' output_limit="{work.outputLimit}"'
+    if work.job:
+        what = f"<job{_attribute('name', work.job)}/>"
+    elif work.command:
+        arguments = (f"<argument{_attribute('value', each)}/>" for each in work.command)
+        what = f"<command>{''.join(arguments)}</command>"
+    elif isCarried(work.script):
+        what = f"<script>{escapeText(work.script)}</script>"
+    else:
+        what = f"<script{_attribute('value', work.script)}/>"
+    return (
+        f'<{_START} id="{request.id}"{_attribute("task", request.task)}'
+        f' tcp_port="{request.port}" token="{request.token.hex()}"'
+        f' callback="{request.mode.value}" on_disconnect="{request.onDisconnect.value}"'
+        f' grace="{_number(work.grace)}"{options}>'
+        f"{_pairs('params', 'param', work.parameters)}"
+        f"{_pairs('environment', 'variable', work.environment)}{what}</{_START}>"
+    )
+
+
+def _pairs(name: str, item: str, pairs: Iterable[tuple[str, str]]) -> str:
+    items = "".join(
+        f"<{item}{_attribute('name', key)}{_attribute('value', value)}/>" for key, value in pairs
+    )
+    return f"<{name}>{items}</{name}>" if items else ""
+
+
+def _attribute(name: str, value: str) -> str:
+    # What a program must get back as it was.
+    if isCarried(value):
+        return f' {name}="{escapeAttribute(value)}"'
+    return f' hex_{name}="{value.encode("utf-8", "surrogateescape").hex()}"'
+
+
+def _line(text: str) -> str:
+    # What people read: cut, and made to fit.
+    return escapeAttribute(text[:_MAX_LINE])
+
+
+def _number(number: float) -> str:
+    return str(int(number)) if number == int(number) else repr(number)
+
+
+# ------------------------------------------------------------------- reading
+
+
+def _take(attributes: Mapping[str, str], names: Mapping[str, str]) -> dict[str, Any]:
+    # The fields of a message, from the attributes that it has in XML.
+    fields: dict[str, Any] = {}
+    for name, field in names.items():
+        if name in attributes:
+            fields[field] = attributes[name]
+        elif f"hex_{name}" in attributes:
+            fields[field] = _unhex(attributes[f"hex_{name}"])
+    return fields
+
+
+def _unhex(digits: str) -> str:
+    try:
+        return unhexlify(digits).decode("utf-8", "surrogateescape")
+    except ValueError as error:
+        raise RemoteProtocolError("hexadecimal digits that are none") from error
+
+
+def _message(kind: type[_M], fields: dict[str, Any]) -> _M:
+    # Not strict: numbers come as text. Their bounds are in the messages.
+    try:
+        return convert(fields, kind, strict=False)
+    except Exception as error:  # whatever a decoder may think of
+        raise RemoteProtocolError(f"{kind.__name__}: {error}"[:300]) from error
+
+
+def _token(attributes: Mapping[str, str]) -> bytes:
+    digits = attributes.get("token", "")
+    if _TOKEN.fullmatch(digits) is None:
+        raise RemoteProtocolError("the token is not 32 hexadecimal digits")
+    return unhexlify(digits)
+
+
+def _checkPort(port: int) -> None:
+    if port < _MIN_PORT:
+        raise RemoteProtocolError(f"{port} is no callback port, they begin at {_MIN_PORT}")
+
+
+def _readHello(root: Element) -> Hello:
+    fields = _take(root.attributes, _HELLO_FIELDS)
+    fields["capabilities"] = root.attributes.get("capabilities", "").split()
+    return _message(Hello, fields)
+
+
+def _readStart(root: Element) -> StartTask:
+    attributes = root.attributes
+    fields = _take(attributes, _START_FIELDS)
+    fields["token"] = _token(attributes)
+    work = fields["work"] = _take(attributes, _WORK_FIELDS)
+    stdin = attributes.get("stdin", "no")
+    if stdin not in _YES:
+        raise RemoteProtocolError("stdin is neither yes nor no")
+    work["stdin"] = _YES[stdin]
+    what = 0
+    for child in root.children:
+        match child.name:
+            case "params":
+                work["parameters"] = _readPairs(child, "param")
+            case "environment":
+                work["environment"] = _readPairs(child, "variable")
+            case "script":
+                what += 1
+                work["script"] = _take(child.attributes, _VALUE).get("value", child.text)
+            case "command":
+                what += 1
+                work["command"] = [_value(item) for item in child.children]
+            case "job":
+                what += 1
+                work["job"] = _take(child.attributes, {"name": "name"}).get("name", "")
+            case _:
+                pass
+    if what != 1 or not (work.get("script") or work.get("command") or work.get("job")):
+        raise RemoteProtocolError("a start without exactly one of script, command and job")
+    request = _message(StartTask, fields)
+    _checkPort(request.port)
+    return request
+
+
+def _readPairs(parent: Element, item: str) -> list[tuple[str, str]]:
+    pairs = []
+    for child in parent.children:
+        if child.name == item:
+            name = _take(child.attributes, {"name": "name"}).get("name")
+            if not name:
+                raise RemoteProtocolError(f"{item} without a name")
+            pairs.append((name, _value(child)))
+    return pairs
+
+
+def _value(item: Element) -> str:
+    fields = _take(item.attributes, _VALUE)
+    if not fields:
+        raise RemoteProtocolError(f"{item.name[:80]} without a value")
+    return str(fields["value"])
+
+
+def _readAttach(root: Element) -> AttachTask:
+    fields = _take(root.attributes, _ATTACH_FIELDS)
+    fields["token"] = _token(root.attributes)
+    request = _message(AttachTask, fields)
+    _checkPort(request.port)
+    return request
+
+
+def _readKill(root: Element) -> KillTask:
+    return _message(KillTask, _take(root.attributes, _KILL_FIELDS))
+
+
+def _readPing(root: Element) -> Ping:
+    return _message(Ping, _take(root.attributes, {"id": "id"}))
+
+
+def _error(said: Element, identifier: str) -> Answer:
+    attributes = said.attributes
+    code = attributes.get("code", "")
+    text = attributes.get("text", "").removeprefix(f"{code}  ")[:_MAX_LINE]
+    if "task" in attributes and "reason" in attributes:
+        fields = _take(attributes, {"task": "task", "reason": "reason", "errno": "errno"})
+        return _message(TaskRefused, {**fields, "id": identifier, "text": text})
+    return _message(RequestFailed, {"id": identifier, "code": code[:_MAX_LINE], "text": text})
+
+
+# From the names of attributes in XML to the names of fields in messages.
+_VALUE = {"value": "value"}
+_HELLO_FIELDS = {
+    "id": "id",
+    "version": "version",
+    "instance": "instance",
+    "authentication": "authentication",
+    "boot_id": "bootId",
+    "clock": "clock",
+}
+_START_FIELDS = {
+    "id": "id",
+    "task": "task",
+    "tcp_port": "port",
+    "callback": "mode",
+    "on_disconnect": "onDisconnect",
+}
+_WORK_FIELDS = {
+    "directory": "directory",
+    "timeout": "wallTime",
+    "silence": "silence",
+    "output_limit": "outputLimit",
+    "grace": "grace",
+}
+_ATTACH_FIELDS = {
+    "id": "id",
+    "task": "task",
+    "tcp_port": "port",
+    "stdout": "stdout",
+    "stderr": "stderr",
+}
+_KILL_FIELDS = {"id": "id", "task": "task", "signal": "signal", "grace": "grace"}
+
+_REQUESTS: dict[str, Callable[[Element], Request]] = {
+    _HELLO: _readHello,
+    _START: _readStart,
+    _ATTACH: _readAttach,
+    _KILL: _readKill,
+    _PING: _readPing,
+}
+
+_ANSWERS: dict[str, tuple[type[Answer], dict[str, str]]] = {
+    "process": (TaskTaken, {"process_id": "processId", "task": "task"}),
+    "killed": (TaskKilled, {"task": "task", "died": "died"}),
+    "jsremote.pong": (Pong, {}),
+    "jsremote.welcome": (
+        Welcome,
+        {
+            "version": "version",
+            "instance": "instance",
+            "boot_id": "bootId",
+            "clock": "clock",
+            "max_tasks": "maxTasks",
+        },
+    ),
+}
