@@ -8,7 +8,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IReactorFDSet, IReactorSocket, IReactorTime
+from twisted.internet.interfaces import (
+    IConsumer,
+    IPushProducer,
+    IReactorFDSet,
+    IReactorSocket,
+    IReactorTCP,
+    IReactorTime,
+    ITCPTransport,
+)
 from twisted.python.failure import Failure
 from zope.interface import Attribute, Interface
 
@@ -247,4 +255,17 @@ class ILaunchReactor(IReactorTime, IReactorFDSet):
 class ICallbackReactor(IReactorTime, IReactorSocket):
     """
     What the callback ports need of a reactor.
+    """
+
+
+class IDialReactor(IReactorTime, IReactorTCP):
+    """
+    What the remote needs of a reactor to dial back.
+    """
+
+
+class IStreamTransport(ITCPTransport, IConsumer, IPushProducer):
+    """
+    What every TCP or TLS transport of Twisted is: it pauses us when its peer
+    does not read, and we pause it.
     """

@@ -1,0 +1,130 @@
+"""
+Plain XML commands, as JobScheduler has them: which level each needs, what obeys
+it, and how several in one document, unknown ones and errors are answered.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.logger import Logger
+
+from jobscheduler_tcp.errors import CommandRefused
+from jobscheduler_tcp.security import Level
+from jobscheduler_tcp.wire.documents import Element, error
+
+# Elements that hold commands and are none themselves.
+_WRAPPERS = frozenset({"spooler", "commands", "command", "cluster_member_command"})
+
+# The longest insert of a message, as in JobScheduler.
+MAX_INSERT = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """
+    Who says a command.
+    """
+
+    host: str
+    port: int
+    level: Level
+
+
+# What obeys a plain command. It may raise L{CommandRefused}, which is the peer's
+# fault; anything else that it raises is ours.
+Said: TypeAlias = Element | Iterable[Element]
+Handler: TypeAlias = Callable[[Element, Peer], Said | Deferred[Said]]
+
+
+class PlainCommands:
+    """
+    Obey plain commands by a table.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        table: Mapping[str, tuple[Level, Handler]],
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param table: the commands by name, with the level that each needs.
+        @param wallClock: seconds since 1970, for the times in answers.
+        """
+        self._table = table
+        self._wallClock = wallClock
+
+    async def obey(self, root: Element, peer: Peer) -> list[Element]:
+        """
+        Obey the command of a document, or those of a list in their order; the
+        first that fails ends the list.
+
+        @return: what to answer.
+        """
+        said: list[Element] = []
+        for command in root.children if root.name in _WRAPPERS else [root]:
+            try:
+                said += await self._obeyOne(command, peer)
+            except CommandRefused as refused:
+                said.append(self.error(refused.code, refused.text))
+            except CancelledError:
+                raise  # nobody waits for the answer any more
+            except Exception:
+                self._log.failure("The command {name} failed", name=command.name[:MAX_INSERT])
+                said.append(self.error("jsremote-internal-error", "The command failed"))
+            if said and said[-1].name == "ERROR":
+                break
+        return said
+
+    def time(self) -> str:
+        """
+        Tell the time for the envelope of an answer.
+        """
+        return timestamp(self._wallClock())
+
+    def error(self, code: str, text: str) -> Element:
+        """
+        Make the ERROR element of an answer.
+        """
+        return error(code, text, time=secondstamp(self._wallClock()))
+
+    async def _obeyOne(self, command: Element, peer: Peer) -> Iterable[Element]:
+        name = command.name[:MAX_INSERT]
+        known = self._table.get(command.name)
+        if known is None:
+            raise CommandRefused("SCHEDULER-105", f"Unknown command: <{name}>")
+        level, handler = known
+        if peer.level < level:
+            self._log.warn("{peer} may not say {name}", peer=peer.host, name=name)
+            raise notAllowed()
+        said = handler(command, peer)
+        if isinstance(said, Deferred):
+            said = await said
+        return [said] if isinstance(said, Element) else said
+
+
+def notAllowed() -> CommandRefused:
+    """
+    The refusal of a peer whose level is too low.
+    """
+    return CommandRefused("SCHEDULER-121", "The security settings do not allow this operation")
+
+
+def timestamp(seconds: float) -> str:
+    """
+    Write a time as an engine does, in local time: C{2026-11-22 09:24:08.584}.
+    """
+    return f"{secondstamp(seconds)}.{int(seconds % 1 * 1000):03}"
+
+
+def secondstamp(seconds: float) -> str:
+    """
+    The same without its fraction.
+    """
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
