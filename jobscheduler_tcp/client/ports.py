@@ -1,0 +1,246 @@
+"""
+The callback ports: free incoming ports, highest first.
+
+A port belongs to one task until that is over. The kernel would allow it to be
+used again as soon as nobody listens there, and a late caller would reach the
+wrong task.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from errno import EADDRINUSE
+from heapq import heappop, heappush
+from pathlib import Path
+from typing import TypeAlias
+
+from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
+from twisted.internet.protocol import ServerFactory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobscheduler_tcp.interfaces import ICallbackReactor
+from jobscheduler_tcp.sockets import adopt, holderOf, listeningSocket
+
+# JobScheduler's, downwards as it does (the diagram: "59999 or lower").
+FIRST_PORT = 59999
+LAST_PORT = 59900
+# Seconds until a port that was somebody else's is tried again.
+RETRY = 5.0
+# Where the kernel takes the ports of outgoing connections from, ours included.
+_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
+
+# Listen on a port; raises OSError.
+Listen: TypeAlias = Callable[[int, ServerFactory], IListeningPort]
+
+
+def tcpListen(reactor: ICallbackReactor, interface: str = "") -> Listen:
+    """
+    Listen on real sockets.
+
+    @param interface: the address to listen on; empty for all of IPv4.
+    """
+
+    def listen(port: int, factory: ServerFactory) -> IListeningPort:
+        return adopt(reactor, listeningSocket(interface, port), factory)
+
+    return listen
+
+
+def ephemeralPorts() -> range:
+    """
+    The ports that this system gives to outgoing connections.
+
+    @return: empty where the system does not tell.
+    """
+    try:
+        low, high = _EPHEMERAL.read_text("ascii").split()
+    except OSError:
+        return range(0)
+    return range(int(low), int(high) + 1)
+
+
+class CallbackPort:
+    """
+    A port of the range, reserved for one task; somebody listens there.
+
+    @ivar number: the port.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, number: int, listening: IListeningPort, giveBack: Callable[[int], None]
+    ) -> None:
+        self.number = number
+        self._listening = listening
+        self._giveBack: Callable[[int], None] | None = giveBack
+        self._closed: Deferred[object] | None = None
+
+    def stopListening(self) -> None:
+        """
+        Hear no more callers. The port stays reserved.
+        """
+        if self._closed is None:
+            self._closed = maybeDeferred(self._listening.stopListening)
+            self._closed.addErrback(self._notClosed)
+
+    def release(self) -> None:
+        """
+        The task is over: give the port back.
+        """
+        giveBack, self._giveBack = self._giveBack, None
+        if giveBack is not None:
+            self.stopListening()
+            assert self._closed is not None
+            # It may be bound again only when the socket is closed.
+            self._closed.addCallback(lambda _: giveBack(self.number))
+
+    def _notClosed(self, reason: Failure) -> None:
+        self._log.failure("Callback port {port} did not close", reason, port=self.number)
+
+
+class CallbackPorts:
+    """
+    Hand out the ports of a range, first come, first served.
+
+    A port that somebody else has is left out and tried again later, after all
+    others.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        listen: Listen,
+        first: int = FIRST_PORT,
+        last: int = LAST_PORT,
+    ) -> None:
+        """
+        @param first: the highest port of the range.
+        @param last: the lowest one.
+        """
+        self.first = first
+        self.last = last
+        self._clock = clock
+        self._listen = listen
+        self._free = [-port for port in range(first, last - 1, -1)]  # a heap
+        self._foreign: deque[tuple[float, int]] = deque()  # when to try again
+        self._warned: set[int] = set()
+        self._waiting: OrderedDict[Deferred[CallbackPort], ServerFactory] = OrderedDict()
+        self._timer: IDelayedCall | None = None
+
+    @property
+    def waiting(self) -> int:
+        """
+        How many wait for a port.
+        """
+        return len(self._waiting)
+
+    @property
+    def reserved(self) -> int:
+        """
+        How many ports are in use, by tasks of ours.
+        """
+        return self.first - self.last + 1 - len(self._free) - len(self._foreign)
+
+    def acquire(self, factory: ServerFactory) -> Deferred[CallbackPort]:
+        """
+        Listen on a free port, or wait until one is free. Cancel the Deferred to
+        wait no longer.
+
+        @return: fails with an C{OSError} if listening is not possible for
+            another reason than the port.
+        """
+        if not self._waiting:
+            try:
+                port = self._open(factory)
+            except OSError as error:
+                return fail(error)
+            if port is not None:
+                return succeed(port)
+        waiter: Deferred[CallbackPort] = Deferred(self._leave)
+        self._waiting[waiter] = factory
+        self._setTimer()
+        return waiter
+
+    def _open(self, factory: ServerFactory) -> CallbackPort | None:
+        while (number := self._next()) is not None:
+            try:
+                listening = self._listen(number, factory)
+            except OSError as error:
+                if error.errno == EADDRINUSE:
+                    self._leaveOut(number)
+                    continue
+                heappush(self._free, -number)
+                raise
+            return CallbackPort(number, listening, self._giveBack)
+        return None
+
+    def _next(self) -> int | None:
+        if self._free:
+            return -heappop(self._free)
+        if self._foreign and self._foreign[0][0] <= self._clock.seconds():
+            return self._foreign.popleft()[1]
+        return None
+
+    def _leaveOut(self, number: int) -> None:
+        self._foreign.append((self._clock.seconds() + RETRY, number))
+        if number in self._warned:
+            return
+        self._warned.add(number)
+        advice = ""
+        if number in ephemeralPorts():
+            # An outgoing connection may sit there, and no option helps.
+            advice = (
+                "; to keep outgoing connections off the callback ports: "
+                f"sysctl net.ipv4.ip_local_reserved_ports={self.last}-{self.first}"
+            )
+        self._log.warn(
+            "Callback port {port} is in use{holder}, the next one is taken{advice}",
+            port=number,
+            holder=f" by {holder}" if (holder := holderOf(number)) else "",
+            advice=advice,
+        )
+
+    def _giveBack(self, number: int) -> None:
+        heappush(self._free, -number)
+        self._serve()
+
+    def _serve(self) -> None:
+        while self._waiting:
+            waiter, factory = next(iter(self._waiting.items()))
+            try:
+                port = self._open(factory)
+            except OSError as error:
+                del self._waiting[waiter]
+                waiter.errback(error)
+                continue
+            if port is None:
+                break
+            del self._waiting[waiter]
+            waiter.callback(port)
+        self._setTimer()
+
+    def _setTimer(self) -> None:
+        """
+        Try foreign ports again while somebody waits.
+        """
+        if self._waiting and self._foreign:
+            if self._timer is None:
+                delay = max(0.0, self._foreign[0][0] - self._clock.seconds())
+                self._timer = self._clock.callLater(delay, self._tryAgain)
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _tryAgain(self) -> None:
+        self._timer = None
+        self._serve()
+
+    def _leave(self, waiter: Deferred[CallbackPort]) -> None:
+        del self._waiting[waiter]
+        self._setTimer()

@@ -1,0 +1,82 @@
+"""
+Which remote, how many tasks at once, and who waits for one of its places.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IStreamClientEndpoint
+
+# As many as a JobScheduler runs in a process class that does not say it.
+MAX_PROCESSES = 30
+
+
+class ProcessClass:
+    """
+    The client's name for a remote and its capacity.
+
+    @ivar name: as jobs name it; may be empty, for the only one.
+    @ivar endpoint: how to reach the remote.
+    @ivar address: host and port of the remote, for people.
+    @ivar maxProcesses: how many tasks may run at once.
+    @ivar running: how many places are taken.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: IStreamClientEndpoint,
+        maxProcesses: int = MAX_PROCESSES,
+        address: str = "",
+    ) -> None:
+        self.name = name
+        self.endpoint = endpoint
+        self.address = address or repr(endpoint)
+        self.maxProcesses = maxProcesses
+        self.running = 0
+        self._waiting: OrderedDict[Deferred[None], None] = OrderedDict()
+
+    @property
+    def waiting(self) -> int:
+        """
+        How many wait for a place.
+        """
+        return len(self._waiting)
+
+    def acquire(self) -> Deferred[None]:
+        """
+        Wait for a place, first come, first served. Cancel the Deferred to leave
+        the queue.
+        """
+        if self.running < self.maxProcesses:
+            self.running += 1
+            return succeed(None)
+        place: Deferred[None] = Deferred(self._leave)
+        self._waiting[place] = None
+        return place
+
+    def release(self) -> None:
+        """
+        Give a place back.
+        """
+        if self._waiting:
+            # The place goes from hand to hand, so that nobody jumps the queue.
+            place, _ = self._waiting.popitem(last=False)
+            place.callback(None)
+        else:
+            self.running -= 1
+
+    def position(self, place: Deferred[None]) -> int:
+        """
+        How many are served before this one, and itself: 1 for the next, 0 for
+        one that does not wait.
+        """
+        for position, other in enumerate(self._waiting, 1):
+            if other is place:
+                return position
+        return 0
+
+    def _leave(self, place: Deferred[None]) -> None:
+        del self._waiting[place]

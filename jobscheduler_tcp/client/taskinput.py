@@ -1,0 +1,102 @@
+"""
+The input of a task, kept until the remote has room for it.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IPushProducer
+
+from jobscheduler_tcp.wire.extended import MAX_DATA
+
+
+class InputBuffer:
+    """
+    Hand the input on as there is room, and hold its producer back meanwhile.
+    """
+
+    def __init__(
+        self,
+        room: Callable[[], int],
+        send: Callable[[bytes | memoryview], None],
+        sendEnd: Callable[[], None],
+    ) -> None:
+        """
+        @param room: how many bytes the remote would take now.
+        @param send: send so many, at least one.
+        @param sendEnd: say that there is no more.
+        """
+        self._room = room
+        self._send = send
+        self._sendEnd = sendEnd
+        self._kept: deque[memoryview] = deque()
+        self._producer: IPushProducer | None = None
+        self._paused = False
+        self._ended = self._endSaid = self._stopped = False
+
+    def write(self, data: bytes) -> None:
+        """
+        Send bytes, now or later. After the end they are dropped.
+        """
+        if data and not self._ended:
+            self._kept.append(memoryview(data))
+            self.flush()
+
+    def end(self) -> None:
+        """
+        There is no more input.
+        """
+        if not self._ended:
+            self._ended = True
+            self.flush()
+
+    def flush(self) -> None:
+        """
+        Send what there is room for.
+        """
+        while self._kept and (room := min(self._room(), MAX_DATA)) > 0:
+            first = self._kept.popleft()
+            if len(first) > room:
+                self._kept.appendleft(first[room:])
+            self._send(first[:room])
+        if self._kept:
+            self._pause()
+            return
+        if self._ended and not self._endSaid:
+            self._endSaid = True
+            self._sendEnd()
+        self._resume()
+
+    def register(self, producer: IPushProducer) -> None:
+        """
+        Pause and resume a producer from now on; stop it if no more is taken.
+        """
+        if self._stopped:
+            producer.stopProducing()
+            return
+        self._producer = producer
+        self._paused = False
+        if self._kept:
+            self._pause()
+
+    def stop(self) -> None:
+        """
+        The task takes no more input: drop what is left.
+        """
+        self._ended = self._endSaid = self._stopped = True
+        self._kept.clear()
+        producer, self._producer = self._producer, None
+        if producer is not None:
+            producer.stopProducing()
+
+    def _pause(self) -> None:
+        if self._producer is not None and not self._paused:
+            self._paused = True
+            self._producer.pauseProducing()
+
+    def _resume(self) -> None:
+        if self._producer is not None and self._paused:
+            self._paused = False
+            self._producer.resumeProducing()
