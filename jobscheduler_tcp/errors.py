@@ -7,6 +7,9 @@ attributes, is what a user is shown.
 
 from __future__ import annotations
 
+# A line of a log, not more.
+_MAX_QUOTED = 300
+
 
 class JobSchedulerError(Exception):
     """
@@ -28,8 +31,12 @@ class LocalProtocolError(ProtocolError):
 
 class RemoteProtocolError(ProtocolError):
     """
-    The peer said it: hang up.
+    The peer said it: hang up. The text may quote the peer, so it is cut and
+    made printable.
     """
+
+    def __init__(self, text: str = "") -> None:
+        super().__init__("".join(c if c.isprintable() else "?" for c in text[:_MAX_QUOTED]))
 
 
 class NoFreeCallbackPort(JobSchedulerError):

@@ -26,6 +26,7 @@ Seconds = Annotated[float, Meta(ge=0.0, le=1e12)]
 Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Bytes8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
+Digest = Annotated[bytes, Meta(max_length=32)]
 Line = Annotated[str, Meta(max_length=2000)]
 TaskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")]
 
@@ -403,7 +404,7 @@ class TaskEnded:
     @ivar seconds: from start to end, by the remote's monotonic clock.
     @ivar note: one line for people, such as who still holds the output.
     @ivar maxResident: bytes.
-    @ivar stdoutDigest: SHA-256.
+    @ivar stdoutDigest: SHA-256; empty where nothing ran.
     """
 
     reason: Reason
@@ -418,8 +419,8 @@ class TaskEnded:
     maxResident: Count = 0
     stdoutSize: Count = 0
     stderrSize: Count = 0
-    stdoutDigest: bytes = b""
-    stderrDigest: bytes = b""
+    stdoutDigest: Digest = b""
+    stderrDigest: Digest = b""
 
 
 @dataclass(frozen=True, slots=True)

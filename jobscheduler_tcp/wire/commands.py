@@ -110,7 +110,7 @@ def decodeRequest(root: Element) -> Request:
     """
     read = _REQUESTS.get(root.name)
     if read is None:
-        raise RemoteProtocolError(f"a request that is not known: {root.name[:80]}")
+        raise RemoteProtocolError(f"a request that is not known: {root.name}")
     request = read(root)
     if request.id < 1:
         raise RemoteProtocolError(f"{root.name} with the id 0")
@@ -174,7 +174,7 @@ def decodeAnswer(document: bytes) -> Answer:
     if said.name == "ERROR":  # comes last, whatever there was before it
         return _error(said, envelope.attributes.get("id", "0"))
     if said.name not in _ANSWERS:
-        raise RemoteProtocolError(f"an answer that is not known: {said.name[:80]}")
+        raise RemoteProtocolError(f"an answer that is not known: {said.name}")
     kind, names = _ANSWERS[said.name]
     fields = _take(said.attributes, names)
     fields["id"] = envelope.attributes.get("id")
@@ -273,7 +273,7 @@ def _message(kind: type[_M], fields: dict[str, Any]) -> _M:
     try:
         return convert(fields, kind, strict=False)
     except Exception as error:  # whatever a decoder may think of
-        raise RemoteProtocolError(f"{kind.__name__}: {error}"[:300]) from error
+        raise RemoteProtocolError(f"{kind.__name__}: {error}") from error
 
 
 def _token(attributes: Mapping[str, str]) -> bytes:
@@ -342,7 +342,7 @@ def _readPairs(parent: Element, item: str) -> list[tuple[str, str]]:
 def _value(item: Element) -> str:
     fields = _take(item.attributes, _VALUE)
     if not fields:
-        raise RemoteProtocolError(f"{item.name[:80]} without a value")
+        raise RemoteProtocolError(f"{item.name} without a value")
     return str(fields["value"])
 
 

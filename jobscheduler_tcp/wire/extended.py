@@ -47,7 +47,6 @@ _BODY = 5  # a payload's body stands behind type and channel
 _RAW = _BODY + _OFFSET.size  # where the data stand in a payload with an offset
 _LETTER = ord("0")  # the letter of raw data is the descriptor's digit
 _MAX_COUNT = 2**63 - 1
-_MAX_CHANNEL = 2**32 - 1
 
 # Bytes of raw data that fit into one frame.
 MAX_DATA = MAX_PROVEN - _RAW
@@ -97,13 +96,15 @@ def decode(payload: bytes) -> tuple[int, Confirmation]:
     @return: the channel, and what was said on it.
     @raise RemoteProtocolError: it is not understood.
     """
+    reader = _READERS.get(payload[:1])
+    if reader is None:
+        raise RemoteProtocolError(f"a frame of the unknown type {payload[:1]!r}")
     try:
-        reader = _READERS[payload[0]]
         return _CHANNEL.unpack_from(payload, 1)[0], reader(payload)
     except RemoteProtocolError:
         raise
     except Exception as error:  # whatever a decoder may think of, also RecursionError
-        said = f"{type(error).__name__}: {error}"[:200]
+        said = f"{type(error).__name__}: {error}"
         raise RemoteProtocolError(f"a frame that is not understood, {said}") from error
 
 
@@ -193,19 +194,19 @@ def _readAcknowledged(payload: bytes) -> OutputAcknowledged:
     return OutputAcknowledged(_count(stdout), _count(stderr))
 
 
-_READERS: dict[int, _Reader] = {
-    ord("C"): _packed(Challenge),
-    ord("L"): _packed(ListenerProof),
-    ord("P"): _packed(CallerProof),
-    ord("h"): _empty(Heartbeat()),
-    ord("A"): _packed(TaskAttached),
-    ord("S"): _packed(TaskStarted),
-    ord("1"): _readStdout,
-    ord("2"): _readStderr,
-    ord("i"): _readTaken,
-    ord("E"): _packed(TaskEnded),
-    ord("a"): _readAcknowledged,
-    ord("0"): _readInput,
-    ord("e"): _empty(InputEnded()),
-    ord("K"): _empty(EndAcknowledged()),
+_READERS: dict[bytes, _Reader] = {
+    b"C": _packed(Challenge),
+    b"L": _packed(ListenerProof),
+    b"P": _packed(CallerProof),
+    b"h": _empty(Heartbeat()),
+    b"A": _packed(TaskAttached),
+    b"S": _packed(TaskStarted),
+    b"1": _readStdout,
+    b"2": _readStderr,
+    b"i": _readTaken,
+    b"E": _packed(TaskEnded),
+    b"a": _readAcknowledged,
+    b"0": _readInput,
+    b"e": _empty(InputEnded()),
+    b"K": _empty(EndAcknowledged()),
 }
