@@ -1,0 +1,298 @@
+"""
+The process of one task, from its start to the end of its output.
+
+The end of a task is the exit of its main process, plus a bounded time in which
+the rest of its output is read; never the end of the last stranger that holds
+its output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+from jobscheduler_tcp.interfaces import (
+    ILaunchReactor,
+    ITaskProcess,
+    ITaskReceiver,
+    KillReport,
+    Launch,
+)
+from jobscheduler_tcp.messages import Stream
+from jobscheduler_tcp.remote.exits import ExitWatch
+from jobscheduler_tcp.remote.kill import Family, Killer
+from jobscheduler_tcp.remote.pipes import InputPipe, OutputPipe
+from jobscheduler_tcp.remote.processes import PipeHolders
+from jobscheduler_tcp.remote.program import Execution
+
+# Seconds that output may go on after the main process has exited: so long after
+# the last byte, and so long in all.
+DRAIN_SILENCE = 1.0
+DRAIN_LIMIT = 10.0
+
+
+class _Drain:
+    """
+    The time in which output is still read after the main process has exited.
+    It does not run while nobody reads.
+
+    @param over: called when it ends, and whether it was the time in all.
+    """
+
+    def __init__(self, clock: IReactorTime, over: Callable[[bool], None]) -> None:
+        self._clock = clock
+        self._over = over
+        self._left = DRAIN_LIMIT
+        self._until = 0.0
+        self._call: IDelayedCall | None = None
+
+    def run(self) -> None:
+        """
+        Go on.
+        """
+        if self._call is None:
+            self._until = self._clock.seconds() + self._left
+            self._call = self._clock.callLater(min(DRAIN_SILENCE, self._left), self._expired)
+
+    def heard(self) -> None:
+        """
+        There was output: it may go on.
+        """
+        if self._call is not None:
+            left = self._until - self._clock.seconds()
+            self._call.reset(min(DRAIN_SILENCE, max(left, 0.0)))
+
+    def hold(self) -> None:
+        """
+        Stand still.
+        """
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+            self._left = max(self._until - self._clock.seconds(), 0.0)
+
+    def _expired(self) -> None:
+        self._call = None
+        self._left = max(self._until - self._clock.seconds(), 0.0)
+        self._over(self._left == 0.0)
+
+
+@implementer(ITaskProcess)
+class LaunchedProcess:
+    """
+    The process of one task.
+
+    What closes several descriptors has a turn of the reactor for itself: in the
+    midst of its events, the number of a closed descriptor could be given to a
+    new connection, which would then get the events that were ours.
+
+    @param over: called when nothing is left to be told.
+    """
+
+    __slots__ = (
+        "_begun",
+        "_drain",
+        "_ended",
+        "_exited",
+        "_family",
+        "_holders",
+        "_input",
+        "_killer",
+        "_outputs",
+        "_over",
+        "_paused",
+        "_reactor",
+        "_receiver",
+        "_turn",
+        "_watch",
+        "grace",
+        "script",
+        "task",
+    )
+
+    def __init__(
+        self,
+        launch: Launch,
+        receiver: ITaskReceiver,
+        reactor: ILaunchReactor,
+        killer: Killer,
+        holders: PipeHolders,
+        *,
+        over: Callable[[LaunchedProcess], None],
+    ) -> None:
+        self.task = launch.task
+        self.grace = launch.work.grace
+        self.script = ""
+        self._receiver = receiver
+        self._reactor = reactor
+        self._killer = killer
+        self._holders = holders
+        self._over = over
+        self._begun = False
+        self._paused = False
+        self._exited = False
+        self._ended = True  # as long as it is not started
+        self._drain: _Drain | None = None
+        self._turn: IDelayedCall | None = None
+
+    def start(self, execution: Execution, script: str) -> None:
+        """
+        The process runs. Its receiver hears of it in the next turn.
+        """
+        reactor = self._reactor
+        self.script = script
+        self._ended = False
+        self._family = Family(self.task, execution.pid)
+        self._watch = ExitWatch(reactor, execution.pid, self._exitNoticed)
+        self._input = InputPipe(reactor, execution.stdin, self._receiver.inputTaken)
+        self._outputs = tuple(
+            OutputPipe(reactor, stream, descriptor, self._heard, self._streamEnded)
+            for stream, descriptor in (
+                (Stream.STDOUT, execution.stdout),
+                (Stream.STDERR, execution.stderr),
+            )
+        )
+        self._turn = reactor.callLater(0, self._begin)
+
+    @property
+    def main(self) -> int:
+        """
+        The number of the main process, 0 if it may belong to somebody else.
+        """
+        return 0 if self._family.reaped else self._family.main
+
+    def pauseProducing(self) -> None:
+        """
+        See L{ITaskProcess}.
+        """
+        self._paused = True
+        if not self._ended:
+            for output in self._outputs:
+                output.pause()
+            if self._drain is not None:
+                self._drain.hold()
+
+    def resumeProducing(self) -> None:
+        """
+        See L{ITaskProcess}.
+        """
+        self._paused = False
+        if self._begun and not self._ended:
+            for output in self._outputs:
+                output.resume()
+            if self._drain is not None:
+                self._drain.run()
+
+    def writeInput(self, data: bytes) -> None:
+        """
+        See L{ITaskProcess}.
+        """
+        if not self._ended:
+            self._input.write(data)
+
+    def endInput(self) -> None:
+        """
+        See L{ITaskProcess}.
+        """
+        if not self._ended:
+            self._input.end()
+
+    def kill(self, signal: int, grace: float) -> Deferred[KillReport]:
+        """
+        See L{ITaskProcess}.
+        """
+        if self._ended:
+            return succeed(KillReport(0))
+        return self._killer.kill(self._family, signal, grace)
+
+    def abandon(self) -> None:
+        """
+        End it now, whatever is left.
+        """
+        if not self._ended:
+            for output in self._outputs:
+                output.drain()
+            self._finish()
+
+    def _begin(self) -> None:
+        self._turn = None
+        self._begun = True
+        self._watch.start()
+        if not self._paused:
+            for output in self._outputs:
+                output.resume()
+        self._receiver.processStarted(self._family.main)
+        self._input.start()
+
+    def _heard(self, stream: Stream, data: bytes) -> None:
+        if self._drain is not None:
+            self._drain.heard()
+        self._receiver.outputReceived(stream, data)
+
+    def _streamEnded(self) -> None:
+        if self._exited and all(output.closed for output in self._outputs):
+            self._turn = self._reactor.callLater(0, self._finish)
+
+    def _exitNoticed(self) -> None:
+        self._family.reaped = self._watch.reaped
+        self._turn = self._reactor.callLater(0, self._drainOutput)
+
+    def _drainOutput(self) -> None:
+        """
+        Most processes leave an end of file behind and are over now.
+        """
+        self._turn = None
+        for output in self._outputs:
+            output.drain()
+        self._exited = True
+        if not any(any(output.state()) for output in self._outputs):
+            self._finish()
+            return
+        self._drain = _Drain(self._reactor, self._drained)
+        if not self._paused:
+            self._drain.run()
+
+    def _drained(self, spent: bool) -> None:
+        waiting = any(output.state()[0] for output in self._outputs)
+        if waiting and not spent and self._drain is not None:
+            self._drain.run()  # it is the reactor that was too busy to read
+        else:
+            self._finish()
+
+    def _finish(self) -> None:
+        if self._turn is not None and self._turn.active():
+            self._turn.cancel()
+        if self._drain is not None:
+            self._drain.hold()
+        note = self._note()
+        self._ended = True
+        for output in self._outputs:
+            output.close()
+        dropped = self._input.close()
+        self._watch.stop()
+        ending = self._watch.reap(note)
+        self._family.reaped = True
+        self._over(self)
+        if dropped:
+            self._receiver.inputTaken(dropped)
+        self._receiver.processEnded(ending)
+
+    def _note(self) -> str:
+        """
+        Say what is unusual about the output.
+        """
+        notes = []
+        held: dict[str, list[str]] = {}
+        for output in self._outputs:
+            waiting, more = output.state()
+            if waiting:
+                notes.append(f"the last of {output.logPrefix()} was not read")
+            if more:
+                holder = self._holders.holderOf(output.inode()) or "a process out of sight"
+                held.setdefault(holder, []).append(output.logPrefix())
+        for holder, names in held.items():
+            notes.append(f"{' and '.join(names)} still held by {holder}")
+        return "; ".join(notes)

@@ -1,0 +1,283 @@
+"""
+The pipes to and from the process of a task.
+
+A descriptor leaves the reactor before it is closed: the kernel may go on
+reporting a closed one while a child that was just started has a copy of it.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import select
+from collections import deque
+from collections.abc import Callable
+
+from twisted.internet.interfaces import IReactorFDSet, IReadDescriptor, IWriteDescriptor
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from jobscheduler_tcp.messages import Stream
+
+# The size of a pipe on Linux unless told otherwise (pipe(7)), and of one that is
+# found full: with it, a task that prints much is read four times as fast as a
+# pipe of the first size allows.
+_PIPE_SIZE = 64 * 1024
+_LARGE_PIPE_SIZE = 256 * 1024
+
+# fcntl.F_SETPIPE_SZ, which only Linux has.
+_F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
+
+
+@implementer(IReadDescriptor)
+class OutputPipe:
+    """
+    One stream of output of a process. It is not read before C{resume}.
+
+    @param heard: called with what was read.
+    @param ended: called once, when the last holder has closed the stream.
+    """
+
+    __slots__ = ("_descriptor", "_ended", "_heard", "_reactor", "_reading", "_size", "stream")
+
+    def __init__(
+        self,
+        reactor: IReactorFDSet,
+        stream: Stream,
+        descriptor: int,
+        heard: Callable[[Stream, bytes], None],
+        ended: Callable[[], None],
+    ) -> None:
+        self._reactor = reactor
+        self.stream = stream
+        self._descriptor = descriptor
+        self._heard = heard
+        self._ended = ended
+        self._reading = False
+        self._size = _PIPE_SIZE
+
+    @property
+    def closed(self) -> bool:
+        """
+        Whether nothing more will come.
+        """
+        return self._descriptor < 0
+
+    def resume(self) -> None:
+        """
+        Read.
+        """
+        if not self.closed and not self._reading:
+            self._reading = True
+            self._reactor.addReader(self)
+
+    def pause(self) -> None:
+        """
+        Hold the writers back by their full pipe.
+        """
+        if self._reading:
+            self._reading = False
+            self._reactor.removeReader(self)
+
+    def close(self) -> None:
+        """
+        Read no more; who still writes gets a SIGPIPE.
+        """
+        self.pause()
+        if not self.closed:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+
+    def drain(self) -> None:
+        """
+        Read what is there now, unless paused meanwhile. Twice, because an
+        end of file comes alone.
+        """
+        for _ in range(2):
+            if self._reading:
+                self.doRead()
+
+    def state(self) -> tuple[bool, bool]:
+        """
+        Look without reading.
+
+        @return: whether bytes wait, and whether more can come.
+        """
+        if self.closed:
+            return False, False
+        poll = select.poll()
+        poll.register(self._descriptor, select.POLLIN)
+        events = poll.poll(0)
+        event = events[0][1] if events else 0
+        return bool(event & select.POLLIN), not event & (select.POLLHUP | select.POLLERR)
+
+    def inode(self) -> int:
+        """
+        The number by which /proc names this pipe.
+        """
+        return os.fstat(self._descriptor).st_ino
+
+    def fileno(self) -> int:
+        """
+        See L{IReadDescriptor}.
+        """
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        """
+        See L{IReadDescriptor}.
+        """
+        return self.stream.name.lower()
+
+    def doRead(self) -> None:
+        """
+        Read once: 256 KiB at most, so that other descriptors have their turn.
+        """
+        try:
+            data = os.read(self._descriptor, self._size)
+        except BlockingIOError:
+            return
+        if not data:
+            self.close()
+            self._ended()
+            return
+        if len(data) == _PIPE_SIZE == self._size:
+            self._enlarge()
+        self._heard(self.stream, data)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor found the stream closed and empty, and has removed us.
+        """
+        if not self.closed:
+            self.close()
+            self._ended()
+
+    def _enlarge(self) -> None:
+        self._size = _LARGE_PIPE_SIZE
+        if _F_SETPIPE_SZ is not None:
+            try:
+                fcntl.fcntl(self._descriptor, _F_SETPIPE_SZ, _LARGE_PIPE_SIZE)
+            except OSError:  # EPERM: this user's share of pipe memory is used up
+                pass
+
+
+@implementer(IWriteDescriptor)
+class InputPipe:
+    """
+    The input of a process. Nothing is written before C{start}.
+
+    @param descriptor: -1 if the process has no input: what is written then is
+        dropped at once.
+    @param taken: called with the number of bytes that the process took, or that
+        were dropped because it closed its input.
+    """
+
+    __slots__ = ("_buffer", "_descriptor", "_ending", "_reactor", "_started", "_taken", "_writing")
+
+    def __init__(
+        self, reactor: IReactorFDSet, descriptor: int, taken: Callable[[int], None]
+    ) -> None:
+        self._reactor = reactor
+        self._descriptor = descriptor
+        self._taken = taken
+        self._buffer: deque[memoryview] = deque()
+        self._started = False
+        self._writing = False
+        self._ending = False
+
+    def start(self) -> None:
+        """
+        Write what there is.
+        """
+        self._started = True
+        self._advance()
+
+    def write(self, data: bytes) -> None:
+        """
+        Keep bytes for the process until it takes them.
+        """
+        if data:
+            self._buffer.append(memoryview(data))
+            self._advance()
+
+    def end(self) -> None:
+        """
+        Close the input after what was written.
+        """
+        self._ending = True
+        self._advance()
+
+    def close(self) -> int:
+        """
+        Close the input now.
+
+        @return: how many bytes were dropped.
+        """
+        dropped = sum(map(len, self._buffer))
+        self._buffer.clear()
+        if self._writing:
+            self._writing = False
+            self._reactor.removeWriter(self)
+        if self._descriptor >= 0:
+            descriptor, self._descriptor = self._descriptor, -1
+            os.close(descriptor)
+        return dropped
+
+    def fileno(self) -> int:
+        """
+        See L{IWriteDescriptor}.
+        """
+        return self._descriptor
+
+    def logPrefix(self) -> str:
+        """
+        See L{IWriteDescriptor}.
+        """
+        return "stdin"
+
+    def doWrite(self) -> None:
+        """
+        Write as much as the process has room for.
+        """
+        try:
+            count = os.write(self._descriptor, self._buffer[0])
+        except BlockingIOError:
+            return
+        except OSError:  # EPIPE: nobody will ever read it
+            self._drop()
+            return
+        if count == len(self._buffer[0]):
+            self._buffer.popleft()
+        else:
+            self._buffer[0] = self._buffer[0][count:]
+        self._advance()
+        self._taken(count)
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor found the input closed, and has removed us.
+        """
+        self._drop()
+
+    def _drop(self) -> None:
+        dropped = self.close()
+        if dropped:
+            self._taken(dropped)
+
+    def _advance(self) -> None:
+        """
+        Be with the reactor exactly while there is something to write.
+        """
+        if not self._started:
+            return
+        if self._descriptor < 0:
+            self._drop()
+        elif self._buffer and not self._writing:
+            self._writing = True
+            self._reactor.addWriter(self)
+        elif not self._buffer and self._writing:
+            self._writing = False
+            self._reactor.removeWriter(self)
+        if self._ending and not self._buffer:
+            self.close()
