@@ -1,12 +1,6 @@
 """
-For tests of programs that use this package: a network in memory, on
-L{twisted.internet.task.Clock}, whose links and ports a test can break, and
-stand-ins for what an application plugs in.
-
-The page C{docs/testing} shows how they work together.
+Stand-ins for what an application plugs in.
 """
-
-# ruff: noqa: PLC0414 - mypy takes "as" for the word that a name is public here
 
 from __future__ import annotations
 
@@ -18,13 +12,6 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jobscheduler_tcp._memorynetwork import MemoryHost as MemoryHost
-from jobscheduler_tcp._memorynetwork import MemoryNetwork as MemoryNetwork
-from jobscheduler_tcp._memorynetwork import MemoryPort as MemoryPort
-from jobscheduler_tcp._memorynetwork import Stranger as Stranger
-from jobscheduler_tcp._memorywire import End as End
-from jobscheduler_tcp._memorywire import MemoryConnection as MemoryConnection
-from jobscheduler_tcp._memorywire import MemoryTransport as MemoryTransport
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     IConfirmationReceiver,
