@@ -22,13 +22,22 @@ from zope.interface import Attribute, Interface
 
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.messages import (
+    Hello,
+    KillTask,
+    StartTask,
     Stream,
     Survivor,
     TaskAttached,
     TaskEnded,
+    TaskKilled,
+    TaskRefused,
     TaskStarted,
+    TaskTaken,
+    Welcome,
     Work,
 )
+from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.wire.documents import Element
 
 # ------------------------------------------------- client: hearing of one task
 
@@ -105,6 +114,87 @@ class IConfirmationReceiver(Interface):
     def confirmationLost(reason: Failure) -> None:
         """
         The connection broke, or was hung up, before the end was heard.
+        """
+
+
+# -------------------------------------------------- remote: confirming one task
+
+
+class IConfirmedTask(Interface):
+    """
+    What the remote's end of a confirmation connection tells the task that it
+    confirms. First C{callbackTaken} or C{callbackFailed}; after the former,
+    C{endAcknowledged} or C{callbackLost} is the last word.
+    """
+
+    def callbackTaken() -> None:
+        """
+        The client has taken the connection, both ends are proven: the program
+        may run.
+        """
+
+    def callbackFailed(reason: Reason, text: str, errno: int) -> None:
+        """
+        There is no such connection, and nobody was told anything of the task.
+
+        @param errno: of the call that failed, or 0.
+        """
+
+    def callbackLost() -> None:
+        """
+        The connection broke before the end of the task was acknowledged.
+        """
+
+    def inputReceived(data: bytes) -> None:
+        """
+        The client gives the task bytes of input.
+        """
+
+    def inputEnded() -> None:
+        """
+        The client gives no more.
+        """
+
+    def endAcknowledged() -> None:
+        """
+        The client knows how the task ended.
+        """
+
+    def pauseProducing() -> None:
+        """
+        Nobody takes the output of the task: give none until C{resumeProducing}.
+        """
+
+    def resumeProducing() -> None:
+        """
+        Go on.
+        """
+
+
+class ITasks(Interface):
+    """
+    What a command connection asks of the remote behind it.
+    """
+
+    def welcome(hello: Hello) -> Welcome:
+        """
+        Greet a client.
+        """
+
+    def start(message: StartTask, host: str) -> Deferred[TaskTaken | TaskRefused]:
+        """
+        Start a task whose client listens at C{host}. The same task again is the
+        same answer again.
+        """
+
+    def kill(message: KillTask) -> Deferred[TaskKilled]:
+        """
+        End a task and all its descendants.
+        """
+
+    def showState() -> Element:
+        """
+        Make the C{state} element that tells people how the remote is.
         """
 
 
