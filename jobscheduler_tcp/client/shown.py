@@ -1,0 +1,191 @@
+"""
+How jobs, tasks and process classes look in JobScheduler's answers.
+
+Words and attributes are those of a real JobScheduler; what stands here beyond
+them (C{reason}, C{exit_code}, C{signal}, C{end_time}, C{position}) its readers
+pass over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from signal import Signals
+
+from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.started import StartedTask, StartedTasks
+from jobscheduler_tcp.config.model import ConfiguredJob
+from jobscheduler_tcp.outcome import Outcome, Reason
+from jobscheduler_tcp.plaincommands import secondstamp, timestamp
+from jobscheduler_tcp.wire.documents import Element, element, error
+
+
+def taskElement(task: StartedTask) -> Element:
+    """
+    A task, under way or over.
+    """
+    attributes = {
+        "job": f"/{task.job.name}",
+        "id": str(task.number),
+        "task": str(task.number),
+        "state": task.state,
+        "name": "",
+        "enqueued": timestamp(task.enqueued),
+        "start_at": timestamp(task.enqueued),
+        "steps": "0" if task.outcome is None else "1",
+        "force_start": "yes",
+    }
+    if task.running is not None:
+        attributes["cause"] = "queue_at"
+    if task.output.began:
+        attributes["running_since"] = timestamp(task.output.began)
+        attributes["pid"] = str(task.output.pid)
+    if task.position:
+        attributes["position"] = str(task.position)
+    children = []
+    if task.outcome is not None:
+        attributes["end_time"] = timestamp(task.ended)
+        attributes |= _outcome(task.outcome)
+        children = _errors(task)
+    return element("task", attributes, children)
+
+
+def jobElement(job: ConfiguredJob, tasks: StartedTasks) -> Element:
+    """
+    A job, its tasks under way, those that wait, and the last that are over.
+    """
+    alive = tasks.aliveOf(job)
+    waiting = [task for task in alive if task.position]
+    running = [task for task in alive if not task.position]
+    over = [task for task in tasks.over if task.job is job]
+    attributes = {
+        "path": f"/{job.name}",
+        "name": job.name,
+        "job": job.name,
+        "state": "running" if running else "pending",
+        "title": job.title,
+        "process_class": f"/{job.processClass}",
+        "all_steps": str(tasks.ended[job.name]),
+        "all_tasks": str(tasks.ended[job.name] + len(alive)),
+        "order": "no",
+        "in_period": "yes",
+        "enabled": "yes",
+    }
+    if waiting:
+        attributes["waiting_for_process"] = "yes"
+    queued = [
+        element(
+            "queued_task",
+            {
+                "id": str(task.number),
+                "task": str(task.number),
+                "enqueued": timestamp(task.enqueued),
+                "start_at": timestamp(task.enqueued),
+                "position": str(task.position),
+            },
+        )
+        for task in waiting
+    ]
+    return element(
+        "job",
+        attributes,
+        [
+            element("tasks", {"count": str(len(running))}, map(taskElement, running)),
+            element("queued_tasks", {"length": str(len(waiting))}, queued),
+            *(_errors(over[-1]) if over else ()),
+            element("history", {}, map(_historyEntry, reversed(over))),
+        ],
+    )
+
+
+def processClassElement(processClass: ProcessClass, tasks: Iterable[StartedTask]) -> Element:
+    """
+    A process class, who runs in it and who waits for it.
+    """
+    own = [task for task in tasks if task.job.processClass == processClass.name]
+    processes = [
+        element(
+            "process",
+            {
+                "job": f"/{task.job.name}",
+                "task": str(task.number),
+                "remote_scheduler": processClass.address,
+                "running_since": timestamp(task.output.began or task.enqueued),
+            },
+        )
+        for task in own
+        if not task.position
+    ]
+    waiting = [
+        element(
+            "job",
+            {
+                "job": f"/{task.job.name}",
+                "task": str(task.number),
+                "position": str(task.position),
+            },
+        )
+        for task in sorted(own, key=lambda task: task.position)
+        if task.position
+    ]
+    return element(
+        "process_class",
+        {
+            "path": f"/{processClass.name}" if processClass.name else "",
+            "name": processClass.name,
+            "max_processes": str(processClass.maxProcesses),
+            "remote_scheduler": processClass.address,
+            "processes": str(processClass.running),
+        },
+        [element("processes", {}, processes), element("waiting_jobs", {}, waiting)],
+    )
+
+
+def _historyEntry(task: StartedTask) -> Element:
+    outcome = _outcome(task.outcome) if task.outcome is not None else {}
+    return element(
+        "history.entry",
+        {
+            "id": str(task.number),
+            "task": str(task.number),
+            "job_name": task.job.name,
+            "start_time": secondstamp(task.output.began or task.enqueued),
+            "end_time": secondstamp(task.ended),
+            "cause": "queue_at",
+            "steps": "1",
+            **outcome,
+        },
+    )
+
+
+def _outcome(outcome: Outcome) -> dict[str, str]:
+    attributes = {"reason": str(outcome.reason)}
+    if outcome.exitCode is not None:
+        attributes["exit_code"] = str(outcome.exitCode)
+    if outcome.signal is not None:
+        attributes["signal"] = str(outcome.signal)
+    return attributes
+
+
+def _errors(task: StartedTask) -> list[Element]:
+    """
+    The ERROR of a task that failed, in JobScheduler's words where it has some.
+    """
+    outcome = task.outcome
+    if outcome is None or outcome.succeeded:
+        return []
+    if outcome.reason is Reason.EXITED:
+        code = outcome.exitCode or 0
+        text = f"Process terminated with exit code {code} (0x{code:X})"
+        return [error("SCHEDULER-280", text, time=secondstamp(task.ended))]
+    if outcome.signal is not None:
+        text = f"Process terminated with signal {outcome.signal} ({_signalName(outcome.signal)})"
+        return [error("SCHEDULER-279", text, time=secondstamp(task.ended))]
+    text = outcome.text or str(outcome.reason)
+    return [error(f"jsremote-{outcome.reason}", text, time=secondstamp(task.ended))]
+
+
+def _signalName(number: int) -> str:
+    try:
+        return Signals(number).name
+    except ValueError:
+        return "unknown"  # a real-time signal
