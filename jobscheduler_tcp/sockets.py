@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import socket
+import struct
 from errno import EADDRINUSE
 from pathlib import Path
 
@@ -28,6 +29,9 @@ _KEEPALIVE = (
     ("TCP_KEEPCNT", 3),
     ("TCP_USER_TIMEOUT", int(SILENCE * 1000)),
 )
+
+# SO_LINGER: on, for 0 seconds.
+_NO_LINGER = struct.pack("ii", 1, 0)
 
 # The state of a listening socket in /proc/net/tcp (TCP_LISTEN of the kernel).
 _LISTEN = "0A"
@@ -171,3 +175,14 @@ def _descriptors(process: Path) -> list[str]:
     except OSError:
         pass  # not ours to see, or it ended meanwhile
     return links
+
+
+def lingerNot(transport: ITCPTransport) -> None:
+    """
+    Let closing a connection forget it at once (socket(7), SO_LINGER with 0
+    seconds): after the end is said, the rest is a reset, and its port can be
+    used again.
+    """
+    connection = _socketOf(transport)
+    if connection is not None:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)

@@ -39,6 +39,7 @@ PUT_VALUE = -3  # the name of the argument of a property put (4.6.7)
 
 # HRESULT (4.6.9); failed means bit 31 is set.
 S_OK = 0
+NO_INTERFACE = 0x80004002
 E_POINTER = 0x80004003
 MEMBER_NOT_FOUND = 0x80020003
 UNKNOWN_NAME = 0x80020006
