@@ -63,6 +63,7 @@ class _Kill:
     family: Family
     signal: int
     sigkillAt: float
+    giveUpAt: float = float("inf")
     done: Deferred[KillReport] = field(default_factory=Deferred)
     known: dict[tuple[int, int], Process] = field(default_factory=dict)
     empty: int = 0
@@ -83,14 +84,20 @@ class Killer:
     Kill tasks.
 
     @param mains: the main processes of all tasks that were not waited for.
+    @param send: how a signal is sent.
     """
 
     def __init__(
-        self, clock: IReactorTime, mains: Callable[[], Container[int]], proc: str = PROC
+        self,
+        clock: IReactorTime,
+        mains: Callable[[], Container[int]],
+        proc: str = PROC,
+        send: Callable[[Process, int, str], None] = send,
     ) -> None:
         self._clock = clock
         self._mains = mains
         self._proc = proc
+        self._send = send
         self._kills: list[_Kill] = []
         self._delay = SHORTEST_DELAY
         self._looked = float("-inf")
@@ -117,15 +124,18 @@ class Killer:
 
     def _look(self) -> None:
         self._call = None
-        snapshot = None
-        if os.path.isdir(f"{self._proc}/self"):
-            snapshot = Snapshot(self._proc, self._mains())
         now = self._clock.seconds()
-        over = [
-            (kill, report)
-            for kill in self._kills
-            if (report := self._advance(kill, snapshot, now)) is not None
-        ]
+        over = []
+        try:
+            snapshot = None
+            if os.path.isdir(f"{self._proc}/self"):
+                snapshot = Snapshot(self._proc, self._mains())
+            for kill in self._kills:
+                report = self._advance(kill, snapshot, now)
+                if report is not None:
+                    over.append((kill, report))
+        except OSError:  # out of descriptors: those that were not seen come later
+            pass
         for kill, _ in over:
             self._kills.remove(kill)
         self._looked = self._clock.seconds()
@@ -149,17 +159,19 @@ class Killer:
         """
         left = groupOnly(kill.family.main) if snapshot is None else kill.find(snapshot)
         kill.empty = 0 if left else kill.empty + 1
-        if kill.empty == 2:
+        if kill.empty >= 2:
             return KillReport(len(kill.known))
-        if now >= kill.sigkillAt + PATIENCE:
+        if now >= kill.giveUpAt:
             died = kill.known.keys() - {process.identity for process in left}
             survivors = tuple(survivorOf(process, self._proc) for process in left)
             return KillReport(len(died), survivors)
+        harsh = now >= kill.sigkillAt
+        if harsh:
+            kill.giveUpAt = min(kill.giveUpAt, now + PATIENCE)
         for process in left:
-            new = process.identity not in kill.known
+            if harsh:
+                self._send(process, SIGKILL, self._proc)
+            elif process.identity not in kill.known:
+                self._send(process, kill.signal, self._proc)
             kill.known[process.identity] = process
-            if now >= kill.sigkillAt:
-                send(process, SIGKILL, self._proc)
-            elif new:
-                send(process, kill.signal, self._proc)
         return None

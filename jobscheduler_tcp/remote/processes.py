@@ -8,6 +8,7 @@ given out again. A zombie counts as dead.
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 from collections import defaultdict
@@ -29,6 +30,10 @@ _STAT_SIZE = 2048
 
 # Characters of a command line that a report shows.
 _COMMAND_LENGTH = 200
+
+# Linux allows argv and environment together a quarter of the stack's limit, and
+# 6 MiB at most (execve(2)).
+_ENVIRONMENT_SIZE = 6 * 1024 * 1024
 
 # Seconds for which the answer to "who holds which pipe" is used again, so that
 # a thousand tasks that end at once cost one look and not a thousand.
@@ -79,6 +84,25 @@ def parseStat(line: bytes) -> Process:
     )
 
 
+def _read(path: str, size: int) -> bytes:
+    """
+    The beginning of a file of /proc, or nothing if we may not see it or its
+    process is gone.
+
+    @raise OSError: we are out of descriptors, and cannot say.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            return os.read(descriptor, size)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise
+        return b""
+
+
 def readProcess(pid: int, proc: str = PROC) -> Process | None:
     """
     Look at one process.
@@ -86,12 +110,8 @@ def readProcess(pid: int, proc: str = PROC) -> Process | None:
     @return: C{None} if there is none.
     """
     try:
-        descriptor = os.open(f"{proc}/{pid}/stat", os.O_RDONLY | os.O_CLOEXEC)
-        try:
-            return parseStat(os.read(descriptor, _STAT_SIZE))
-        finally:
-            os.close(descriptor)
-    except (OSError, ValueError, IndexError):  # it went away meanwhile
+        return parseStat(_read(f"{proc}/{pid}/stat", _STAT_SIZE))
+    except (ValueError, IndexError):  # it went away meanwhile
         return None
 
 
@@ -106,22 +126,15 @@ def printable(text: bytes, length: int = _COMMAND_LENGTH) -> str:
     return shown if len(shown) <= length else shown[: length - 1] + "…"
 
 
-def _read(path: str) -> bytes:
-    """
-    The contents of a file of /proc, or nothing if we may not see it.
-    """
-    try:
-        with open(path, "rb", buffering=0) as file:
-            return file.read()
-    except OSError:
-        return b""
-
-
 def survivorOf(process: Process, proc: str = PROC) -> Survivor:
     """
     Tell people which process it is.
     """
-    words = _read(f"{proc}/{process.pid}/cmdline").rstrip(b"\0").replace(b"\0", b" ")
+    words = (
+        _read(f"{proc}/{process.pid}/cmdline", 4 * _COMMAND_LENGTH)
+        .rstrip(b"\0")
+        .replace(b"\0", b" ")
+    )
     return Survivor(abs(process.pid), printable(words or b"(%b)" % process.name))
 
 
@@ -131,6 +144,7 @@ class Snapshot:
 
     @param mains: the main processes of all tasks. They are children of ours, and
         whose they are is known without a look at their environment.
+    @raise OSError: we are out of descriptors. So may L{family} be.
     """
 
     def __init__(self, proc: str = PROC, mains: Container[int] = ()) -> None:
@@ -212,7 +226,7 @@ class Snapshot:
         return self._marks
 
     def _markOf(self, process: Process) -> bytes:
-        environment = b"\0" + _read(f"{self._proc}/{process.pid}/environ")
+        environment = b"\0" + _read(f"{self._proc}/{process.pid}/environ", _ENVIRONMENT_SIZE)
         return environment.partition(b"\0%b=" % MARK.encode())[2].partition(b"\0")[0]
 
 
@@ -292,7 +306,11 @@ class PipeHolders:
         self._holders = {}
         if not os.path.isdir(f"{self._proc}/self"):
             return
-        for pid, process in Snapshot(self._proc).processes.items():
+        try:
+            processes = Snapshot(self._proc).processes
+        except OSError:  # out of descriptors
+            return
+        for pid, process in processes.items():
             if pid != os.getpid():
                 for pipe in self._pipesOf(pid):
                     self._holders.setdefault(pipe, process)
