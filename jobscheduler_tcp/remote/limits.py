@@ -1,0 +1,130 @@
+"""
+The limits of one task: how long it may run, how long it may print nothing, how
+much it may print. What it printed is counted here too.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from hashlib import sha256
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+from jobscheduler_tcp.messages import Stream, Work
+from jobscheduler_tcp.outcome import Reason
+
+
+class Limits:
+    """
+    Watch one task. There is no timer for a limit that is not set.
+
+    @ivar stdoutSize: bytes printed on stdout.
+    @ivar stderrSize: the same for stderr.
+    """
+
+    __slots__ = (
+        "_clock",
+        "_lastHeard",
+        "_paused",
+        "_reached",
+        "_silence",
+        "_stderr",
+        "_stdout",
+        "_wall",
+        "_work",
+        "stderrSize",
+        "stdoutSize",
+    )
+
+    def __init__(
+        self, clock: IReactorTime, work: Work, reached: Callable[[Reason, str], None]
+    ) -> None:
+        """
+        @param reached: called when a limit is reached, with a line for people.
+        """
+        self._clock = clock
+        self._work = work
+        self._reached = reached
+        self._wall: IDelayedCall | None = None
+        self._silence: IDelayedCall | None = None
+        self._lastHeard = 0.0
+        self._paused = False
+        self._stdout = sha256()
+        self._stderr = sha256()
+        self.stdoutSize = 0
+        self.stderrSize = 0
+
+    def start(self) -> None:
+        """
+        The program runs from now on.
+        """
+        work = self._work
+        if work.wallTime:
+            self._wall = self._clock.callLater(work.wallTime, self._overdue)
+        if work.silence:
+            self._lastHeard = self._clock.seconds()
+            self._silence = self._clock.callLater(work.silence, self._quiet)
+
+    def stop(self) -> None:
+        """
+        It is over, or about to be: time does not count any more.
+        """
+        for timer in (self._wall, self._silence):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._wall = self._silence = None
+
+    def pause(self) -> None:
+        """
+        Nobody takes its output: silence does not count.
+        """
+        self._paused = True
+
+    def resume(self) -> None:
+        """
+        Silence counts again, from now.
+        """
+        self._paused = False
+        if self._silence is not None:
+            self._lastHeard = self._clock.seconds()
+
+    def printed(self, stream: Stream, data: bytes) -> bytes:
+        """
+        Count what the task printed.
+
+        @return: as much of it as the limit allows.
+        """
+        if self._silence is not None:
+            self._lastHeard = self._clock.seconds()
+        limit = self._work.outputLimit
+        if limit:
+            room = limit - self.stdoutSize - self.stderrSize
+            if len(data) > room:
+                data = data[:room]
+                self._reached(Reason.OUTPUT_LIMIT, f"it printed more than {limit} bytes")
+        if stream is Stream.STDERR:
+            self.stderrSize += len(data)
+            self._stderr.update(data)
+        else:
+            self.stdoutSize += len(data)
+            self._stdout.update(data)
+        return data
+
+    def digests(self) -> tuple[bytes, bytes]:
+        """
+        Make the SHA-256 of both streams.
+        """
+        return self._stdout.digest(), self._stderr.digest()
+
+    def _overdue(self) -> None:
+        self._reached(Reason.TIMEOUT, f"it ran for {self._work.wallTime:g} seconds")
+
+    def _quiet(self) -> None:
+        # One timer that is looked at when it is due is cheaper than one that is
+        # set again with each line of output.
+        limit = self._work.silence
+        silent = 0.0 if self._paused else self._clock.seconds() - self._lastHeard
+        if silent >= limit:
+            self._reached(Reason.SILENT, f"it printed nothing for {limit:g} seconds")
+        else:
+            self._silence = self._clock.callLater(limit - silent, self._quiet)

@@ -1,0 +1,227 @@
+"""
+What the remote does for one task: answer, launch, confirm, kill. When it does
+which is the subject of L{jobscheduler_tcp.remote.task}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from signal import SIGTERM
+
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobscheduler_tcp.errors import LaunchFailed
+from jobscheduler_tcp.heartbeat import Heart
+from jobscheduler_tcp.interfaces import (
+    IDialReactor,
+    ITaskLauncher,
+    ITaskProcess,
+    ITaskReceiver,
+    KillReport,
+    Launch,
+    ProcessExit,
+)
+from jobscheduler_tcp.messages import Stream, TaskEnded, TaskRefused, TaskStarted, TaskTaken
+from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
+from jobscheduler_tcp.remote.limits import Limits
+
+_log = Logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Workplace:
+    """
+    What the tasks of one remote share.
+    """
+
+    reactor: IDialReactor
+    launcher: ITaskLauncher
+    heart: Heart
+    wallClock: Callable[[], float]
+
+
+@dataclass(slots=True, eq=False)
+class Steps:
+    """
+    The steps of one task, and what has to be known for them.
+
+    @ivar launch: what to start; forgotten once it is started.
+    @ivar cause: why the task is being killed.
+    @ivar state: the same as the machine's, in JobScheduler's words, for people.
+    """
+
+    task: str
+    receiver: ITaskReceiver
+    place: Workplace
+    launch: Launch | None
+    number: int
+    host: str
+    port: int
+    grace: float
+    callback: ConfirmationFactory
+    limits: Limits
+    answered: Callable[[TaskTaken | TaskRefused], None]
+    over: Callable[[], None]
+    process: ITaskProcess | None = None
+    cause: Reason = Reason.KILLED
+    note: str = ""
+    pid: int = 0
+    began: float = 0.0
+    runningSince: float = 0.0
+    state: str = "starting"
+
+    def take(self) -> None:
+        """
+        Answer that the confirmation connection stands.
+        """
+        _log.info("Task {task} is taken from {host}", task=self.task, host=self.host)
+        self.answered(TaskTaken(0, self.task, self.number))
+
+    def refuse(self, reason: Reason, text: str, errno: int = 0) -> None:
+        """
+        Answer that nothing was executed, and never will be.
+        """
+        _log.info(
+            "Task {task} of {host} is refused: {reason}, {text}",
+            task=self.task,
+            host=self.host,
+            reason=reason.value,
+            text=text,
+        )
+        self.answered(TaskRefused(0, self.task, reason, text, errno))
+        self.finish()
+
+    def start(self) -> None:
+        """
+        Launch the program.
+        """
+        launch, self.launch = self.launch, None
+        assert launch is not None
+        try:
+            self.process = self.place.launcher.launch(launch, self.receiver)
+        except Exception as error:  # an output must not raise
+            _log.failure("The launcher failed with task {task}", task=launch.task)
+            self.receiver.processNotStarted(LaunchFailed(f"the launcher failed: {error}"))
+
+    def confirmStart(self, pid: int) -> None:
+        """
+        Tell the client that the program runs.
+        """
+        self.pid = pid
+        self.began = self.place.reactor.seconds()
+        self.runningSince = self.place.wallClock()
+        _log.info("Task {task} runs as process {pid}", task=self.task, pid=pid)
+        if self.callback.connection is not None:
+            started = TaskStarted(pid, self.runningSince, max(self.began, 0.0))
+            self.callback.connection.taskStarted(started)
+
+    def print(self, stream: Stream, data: bytes) -> None:
+        """
+        Give the client what the task printed, as far as it may.
+        """
+        data = self.limits.printed(stream, data)
+        if data and self.callback.connection is not None:
+            self.callback.connection.output(stream, data)
+
+    def kill(self, signal: int, grace: float, killed: Deferred[KillReport] | None = None) -> None:
+        """
+        End the process and its descendants.
+        """
+        self.state = "killing"
+        self.limits.stop()
+        if self.process is None:
+            report = maybeDeferred(KillReport, 0)
+        else:
+            report = maybeDeferred(self.process.kill, signal, grace)
+        if killed is not None:
+            report.chainDeferred(killed)
+        else:
+            report.addErrback(self.killFailed)
+
+    def killFailed(self, failure: Failure) -> None:
+        """
+        A launcher's kill may not fail.
+        """
+        _log.failure("Task {task} cannot be killed", failure=failure, task=self.task)
+
+    def killFor(self, reason: Reason, note: str) -> None:
+        """
+        End it for a reason of our own.
+        """
+        self.cause = reason
+        self.note = note
+        self.kill(SIGTERM, self.grace)
+
+    def giveUp(self) -> None:
+        """
+        The client is gone: what is printed from now on is thrown away.
+        """
+        self.kill(SIGTERM, self.grace)
+        if self.process is not None:
+            self.process.resumeProducing()
+
+    def confirmEnd(self, message: TaskEnded) -> None:
+        """
+        Tell the client that it is over.
+        """
+        self.limits.stop()
+        self.process = None
+        self.state = "ended"
+        if self.callback.connection is not None:
+            self.callback.connection.taskEnded(message)
+        self.logEnd(message)
+
+    def ended(self, ending: ProcessExit, reason: Reason) -> TaskEnded:
+        """
+        Sum up how a program that ran has ended.
+        """
+        stdoutDigest, stderrDigest = self.limits.digests()
+        return TaskEnded(
+            reason,
+            ending.exitCode,
+            ending.signal,
+            0,
+            "; ".join(note for note in (self.note, ending.note) if note),
+            self.place.wallClock(),
+            max(self.place.reactor.seconds() - self.began, 0.0),
+            ending.userSeconds,
+            ending.systemSeconds,
+            ending.maxResident,
+            self.limits.stdoutSize,
+            self.limits.stderrSize,
+            stdoutDigest,
+            stderrDigest,
+        )
+
+    def notStarted(self, reason: Reason, note: str, errno: int = 0) -> TaskEnded:
+        """
+        Sum up that nothing ran.
+        """
+        return TaskEnded(reason, errno=errno, note=note, clock=self.place.wallClock())
+
+    def logEnd(self, message: TaskEnded) -> None:
+        """
+        Log how it ended.
+        """
+        _log.info(
+            "Task {task} is over: {reason}, exit code {code}, signal {signal}; {note}",
+            task=self.task,
+            reason=message.reason.value,
+            code=message.exitCode,
+            signal=message.signal,
+            note=message.note,
+        )
+
+    def finish(self) -> None:
+        """
+        There is nothing left to do.
+        """
+        self.limits.stop()
+        self.process = None
+        self.launch = None
+        self.state = "closed"
+        self.over()
