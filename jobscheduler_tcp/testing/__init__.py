@@ -13,6 +13,6 @@ from jobscheduler_tcp.testing.connection import MemoryConnection as MemoryConnec
 from jobscheduler_tcp.testing.fakes import FakeLauncher as FakeLauncher
 from jobscheduler_tcp.testing.fakes import FakeProcess as FakeProcess
 from jobscheduler_tcp.testing.fakes import RecordingReceiver as RecordingReceiver
-from jobscheduler_tcp.testing.network import MemoryHost as MemoryHost
+from jobscheduler_tcp.testing.host import MemoryHost as MemoryHost
 from jobscheduler_tcp.testing.network import MemoryNetwork as MemoryNetwork
 from jobscheduler_tcp.testing.transport import MemoryTransport as MemoryTransport

@@ -24,9 +24,9 @@ from jobscheduler_tcp.testing.connection import MemoryConnection
 from jobscheduler_tcp.testing.transport import Mark, MemoryTransport
 
 if TYPE_CHECKING:
-    from jobscheduler_tcp.testing.network import MemoryHost
+    from jobscheduler_tcp.testing.host import MemoryHost
 
-_LOOPBACK = ("127.0.0.1", "localhost")
+LOOPBACK = "127.0.0.1"
 _ANY = ("", "0.0.0.0")  # noqa: S104
 
 
@@ -146,9 +146,9 @@ class _Dialled(MemoryTransport):
 
     def __init__(self, connector: MemoryConnector) -> None:
         host = connector.host
-        local = connector.address in _LOOPBACK
-        own = _LOOPBACK[0] if local else host.address
-        there = _LOOPBACK[0] if local else connector.address
+        there = host.network.resolve(connector.address)
+        local = there == LOOPBACK
+        own = there if local else host.address
         port = host.takeOutgoing(connector.localPort)
         super().__init__(
             host, IPv4Address("TCP", own, port), IPv4Address("TCP", there, connector.port)

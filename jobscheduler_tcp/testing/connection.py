@@ -70,14 +70,6 @@ class Flow:
         """
         return len(self.buffer) + self._inFlight
 
-    @property
-    def unread(self) -> bool:
-        """
-        Whether bytes have arrived that nobody has heard.
-        """
-        now = self._network.clock.seconds()
-        return any(at <= now and isinstance(item, memoryview) for at, item in self._wire)
-
     def write(self, data: bytes) -> None:
         """
         Take bytes into the buffer.
@@ -155,6 +147,9 @@ class Flow:
     def _arrive(self) -> None:
         self._arriving = None
         if not self._canArrive():
+            return
+        if self._wire[0][0] > self._network.clock.seconds():
+            self.arm()  # the reset that came to the front is not due yet
             return
         at, item = self._wire.popleft()
         if isinstance(item, memoryview):

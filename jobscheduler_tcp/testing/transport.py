@@ -23,7 +23,7 @@ from zope.interface import implementer
 
 if TYPE_CHECKING:
     from jobscheduler_tcp.testing.connection import Flow
-    from jobscheduler_tcp.testing.network import MemoryHost
+    from jobscheduler_tcp.testing.host import MemoryHost
 
 # Bytes that may be on their way in one direction, and that a producer may have
 # written before it is paused; Twisted's own bound.
@@ -272,8 +272,7 @@ class MemoryTransport:
                 self._producerPaused = False
                 self._pushProducer().resumeProducing()
         elif self.disconnecting:
-            # Who closes with something unread resets, as Linux does.
-            self.end(ConnectionDone(), Mark.RST if self._inbound.unread else Mark.FIN)
+            self.end(ConnectionDone(), Mark.FIN)
         elif self._writeClosing and not self._finSent:
             self._finSent = True
             self._outbound.say(Mark.FIN)
