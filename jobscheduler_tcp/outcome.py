@@ -72,6 +72,9 @@ EX_NOPERM = 77
 ENOENT = 2
 
 _EXIT_STATUS = {
+    # Only where a remote tells such an end without the code or the signal.
+    Reason.EXITED: EX_SOFTWARE,
+    Reason.SIGNALLED: EX_SOFTWARE,
     Reason.TIMEOUT: 124,  # as timeout(1) of coreutils
     Reason.SILENT: 124,
     Reason.KILLED: 137,

@@ -180,7 +180,8 @@ class RequestTests(SynchronousTestCase):
         for document, request in (
             (
                 (
-                    f'<jsremote.hello id="1" version="1" instance="{TASK}" capabilities="own  shared"'
+                    f'<jsremote.hello id="1" version="1" instance="{TASK}"'
+                    ' capabilities="own  shared"'
                     ' authentication="none" boot_id="9a" clock="1795361629.123"/>'
                 ),
                 Hello(1, 1, TASK, ("own", "shared"), "none", "9a", 1795361629.123),
@@ -331,15 +332,16 @@ class AnswerTests(SynchronousTestCase):
             (
                 TaskRefused(7, TASK, Reason.CALLBACK_REFUSED, "Connection <refused>", 111),
                 (
-                    f'<ERROR code="jsremote-callback-refused" task="{TASK}" reason="callback-refused"'
-                    ' errno="111" text="jsremote-callback-refused  Connection &lt;refused&gt;"/>'
+                    f'<ERROR code="jsremote-callback-refused" task="{TASK}"'
+                    ' reason="callback-refused" errno="111"'
+                    ' text="jsremote-callback-refused  Connection &lt;refused&gt;"/>'
                 ),
             ),
             (
                 TaskKilled(7, TASK, 3, (Survivor(4711, "dd if=/dev/zero"),)),
                 (
-                    f'<killed task="{TASK}" died="3"><survivor pid="4711" command="dd if=/dev/zero"/>'
-                    "</killed>"
+                    f'<killed task="{TASK}" died="3">'
+                    '<survivor pid="4711" command="dd if=/dev/zero"/></killed>'
                 ),
             ),
             (Pong(7), "<jsremote.pong/>"),
@@ -350,8 +352,8 @@ class AnswerTests(SynchronousTestCase):
             (
                 Welcome(7, 1, TASK, ("own",), "c4", 1.5, 9),
                 (
-                    f'<jsremote.welcome version="1" instance="{TASK}" capabilities="own" boot_id="c4"'
-                    ' clock="1.5" max_tasks="9"/>'
+                    f'<jsremote.welcome version="1" instance="{TASK}" capabilities="own"'
+                    ' boot_id="c4" clock="1.5" max_tasks="9"/>'
                 ),
             ),
         ):
