@@ -43,6 +43,10 @@ _MAX_WARNED = 1024
 class CommandPortProtocol(Protocol):
     """
     Hear commands and answer them, one after the other.
+
+    @ivar peer: who says them.
+    @ivar over: whether nothing that it says counts any more.
+    @ivar quiet: beats since it was last heard.
     """
 
     transport: IStreamTransport
@@ -60,7 +64,7 @@ class CommandPortProtocol(Protocol):
         self._obeying: Deferred[list[Element]] | None = None  # a plain command
         self._unread = False  # the peer does not read its answers
         self._held = False  # we do not read its commands
-        self._over = False  # nothing that it says counts any more
+        self.over = False
 
     def connectionMade(self) -> None:
         """
@@ -72,13 +76,13 @@ class CommandPortProtocol(Protocol):
         self._factory.connections[self] = None
         if self.peer.level < Level.INFO:
             self._factory.warnAbout(self.peer)
-            self._over = True
+            self.over = True
             self.transport.loseConnection()
             return
         grace = self._factory.silentPeers.enter(host)
         if grace is None:
             self._log.debug("Too many silent connections, {peer} is dropped", peer=host)
-            self._over = True
+            self.over = True
             self.transport.abortConnection()
             return
         self._grace = self._factory.clock.callLater(grace, self._saidNothing)
@@ -90,7 +94,7 @@ class CommandPortProtocol(Protocol):
         Obey the documents that are complete.
         """
         self.quiet = 0
-        if self._over:
+        if self.over:
             return
         try:
             self._documents.extend(self._splitter.feed(data))
@@ -105,7 +109,7 @@ class CommandPortProtocol(Protocol):
         """
         Forget the peer, and what it still waits for.
         """
-        self._over = True
+        self.over = True
         self._documents.clear()
         self._known()
         self._factory.heart.remove(self)
@@ -142,14 +146,14 @@ class CommandPortProtocol(Protocol):
         """
         Answer in JobScheduler's envelope, in one piece.
         """
-        if not self._over:
+        if not self.over:
             self.transport.write(answer(children, self._factory.plainCommands.time()))
 
     def giveUp(self, said: bytes, why: object) -> None:
         """
         Say a last word to a peer that is not understood, and hang up.
         """
-        if self._over:
+        if self.over:
             return
         self._log.warn("Hung up on {peer}: {why}", peer=self.peer.host, why=str(why))
         self.transport.write(said)
@@ -159,8 +163,8 @@ class CommandPortProtocol(Protocol):
         """
         Close the connection after what was written; obey nothing more.
         """
-        if not self._over:
-            self._over = True
+        if not self.over:
+            self.over = True
             # A transport does not close while it has a producer that it paused.
             self.transport.unregisterProducer()
             self.transport.loseConnection()
@@ -177,7 +181,7 @@ class CommandPortProtocol(Protocol):
         The peer is gone.
         """
         self._log.warn("Nothing was heard from {peer} for too long", peer=self.peer.host)
-        self._over = True
+        self.over = True
         self.transport.abortConnection()
 
     def pauseProducing(self) -> None:
@@ -198,7 +202,7 @@ class CommandPortProtocol(Protocol):
         """
         The connection is gone.
         """
-        self._over = True
+        self.over = True
 
     # ------------------------------------------------------------------- the work
 
@@ -210,14 +214,14 @@ class CommandPortProtocol(Protocol):
             return
         self._working = True
         try:
-            while self._documents and not self._over:
+            while self._documents and not self.over:
                 if self._unread or not self.mayHearMore():
                     break
                 self._hear(self._documents.popleft())
         finally:
             self._working = False
         hold = self._unread or not self.mayHearMore()
-        if hold is not self._held and not self._over:
+        if hold is not self._held and not self.over:
             self._held = hold
             if hold:
                 self.transport.pauseProducing()
@@ -241,7 +245,7 @@ class CommandPortProtocol(Protocol):
             self.rootReceived(root)
 
     def _failed(self, failure: Failure) -> None:
-        if not self._over:  # otherwise connectionLost has cancelled the command
+        if not self.over:  # otherwise connectionLost has cancelled the command
             self._log.failure("An answer to {peer} failed", failure=failure, peer=self.peer.host)
             self.hangUp()
 
@@ -258,7 +262,7 @@ class CommandPortProtocol(Protocol):
 
     def _saidNothing(self) -> None:
         self._log.warn("{peer} connected and said nothing", peer=self.peer.host)
-        self._over = True
+        self.over = True
         self.transport.abortConnection()
 
 

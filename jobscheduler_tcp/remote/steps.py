@@ -29,6 +29,10 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.limits import Limits
 
+# Seconds that a task has to end when the remote stops, even if its own grace is
+# longer: systemd waits 90 for the whole of a service.
+STOP_GRACE = 30.0
+
 _log = Logger()
 
 
@@ -65,7 +69,7 @@ class Steps:
     callback: ConfirmationFactory
     limits: Limits
     answered: Callable[[TaskTaken | TaskRefused], None]
-    over: Callable[[], None]
+    over: Callable[[str], None]
     process: ITaskProcess | None = None
     cause: Reason = Reason.KILLED
     note: str = ""
@@ -224,4 +228,4 @@ class Steps:
         self.process = None
         self.launch = None
         self.state = "closed"
-        self.over()
+        self.over(self.task)

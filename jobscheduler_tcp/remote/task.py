@@ -26,9 +26,10 @@ from jobscheduler_tcp.interfaces import (
 )
 from jobscheduler_tcp.messages import StartTask, Stream, TaskRefused, TaskTaken
 from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.limits import Limits
-from jobscheduler_tcp.remote.steps import Steps, Workplace
+from jobscheduler_tcp.remote.steps import STOP_GRACE, Steps, Workplace
 
 
 class _Inputs(Protocol):
@@ -214,12 +215,13 @@ def _killForLimit(task: _Inputs, steps: Steps, reason: Reason, note: str) -> Non
 @_starting.upon(_Inputs.stop).to(_killing)
 @_executing.upon(_Inputs.stop).to(_killing)
 def _killStopping(task: _Inputs, steps: Steps) -> None:
-    steps.killFor(Reason.KILLED, "the remote is stopping")
+    steps.note = "the remote is stopping"
+    steps.kill(SIGTERM, min(steps.grace, STOP_GRACE))
 
 
 @_killing.upon(_Inputs.stop).loop()
 def _hurry(task: _Inputs, steps: Steps) -> None:
-    steps.kill(SIGTERM, steps.grace)
+    steps.kill(SIGTERM, min(steps.grace, STOP_GRACE))
 
 
 @_starting.upon(_Inputs.callbackLost).to(_abandoned)
@@ -311,14 +313,14 @@ class Task:
         *,
         number: int,
         answered: Callable[[TaskTaken | TaskRefused], None],
-        over: Callable[[], None],
+        over: Callable[[str], None],
     ) -> None:
         """
         @param launch: what to start, all decided.
         @param number: the remote's own number for it.
         @param host: where the client listens.
         @param answered: called once, with the answer to the start; its id is 0.
-        @param over: called once, when there is nothing left to do.
+        @param over: called once with the UUID, when there is nothing left to do.
         """
         self.id = message.task
         self._stdin = launch.work.stdin
@@ -371,25 +373,28 @@ class Task:
         """
         self._steps.callback.abort()
 
+    @property
+    def grace(self) -> float:
+        """
+        Seconds that it has to end when it is killed.
+        """
+        return self._steps.grace
+
     def describe(self) -> dict[str, str]:
         """
         Tell people how it stands, in JobScheduler's words.
         """
         steps = self._steps
-        return {
+        described = {
             "task": str(steps.number),
             "uuid": self.id,
             "state": steps.state,
-            "pid": str(steps.pid),
             "client": f"{steps.host}:{steps.port}",
         }
-
-    @property
-    def runningSince(self) -> float:
-        """
-        When the program was started, seconds since 1970; 0 if it was not yet.
-        """
-        return self._steps.runningSince
+        if steps.pid:
+            described["pid"] = str(steps.pid)
+            described["running_since"] = timestamp(steps.runningSince)
+        return described
 
     # ------------------------------------------------------- the confirmation connection
 

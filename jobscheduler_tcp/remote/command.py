@@ -1,0 +1,186 @@
+"""
+The remote's side of the command connection: hear what a client asks in the
+extended dialect, beside plain commands.
+
+Requests may follow each other without waiting, and each is answered when its
+answer is known.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobscheduler_tcp.commandport import CommandPortFactory, CommandPortProtocol
+from jobscheduler_tcp.conversation import COMMAND, Conversation, Role
+from jobscheduler_tcp.errors import CommandRefused, RemoteProtocolError
+from jobscheduler_tcp.heartbeat import Heart
+from jobscheduler_tcp.interfaces import ITasks
+from jobscheduler_tcp.messages import (
+    Answer,
+    AttachTask,
+    Hello,
+    KillTask,
+    Ping,
+    Pong,
+    RequestFailed,
+    StartTask,
+    TaskKilled,
+    TaskRefused,
+    TaskTaken,
+)
+from jobscheduler_tcp.plaincommands import Handler, Peer, notAllowed
+from jobscheduler_tcp.security import Level
+from jobscheduler_tcp.wire.commands import decodeRequest, encodeAnswer, isRequest
+from jobscheduler_tcp.wire.documents import Element
+
+# Requests of one connection that wait for their answers; more are not read. A
+# start waits for the client's own callback port, 15 seconds at most.
+MAX_OUTSTANDING = 4096
+
+
+class CommandServerProtocol(CommandPortProtocol):
+    """
+    Hear the requests of one client.
+    """
+
+    _log = Logger()
+
+    def __init__(self, factory: CommandServerFactory) -> None:
+        super().__init__(factory)
+        self._tasks = factory.tasks
+        self._wallClock = factory.wallClock
+        self._conversation = Conversation(COMMAND, Role.REMOTE)
+        self._outstanding = 0
+
+    def mayHearMore(self) -> bool:
+        """
+        Whether the next request may be obeyed, or waits.
+        """
+        return super().mayHearMore() and self._outstanding < MAX_OUTSTANDING
+
+    def rootReceived(self, root: Element) -> None:
+        """
+        A document was heard: a request, or a plain command.
+        """
+        if not isRequest(root):
+            super().rootReceived(root)
+            return
+        number = 0
+        try:
+            request = decodeRequest(root)
+            number = request.id
+            self._conversation.hear(request)
+        except RemoteProtocolError as wrong:
+            failed = RequestFailed(number, "jsremote-protocol-error", str(wrong)[:500])
+            self.giveUp(encodeAnswer(failed, self._now()), wrong)
+            return
+        match request:
+            case Hello():
+                self._greet(request)
+            case StartTask():
+                self._wait(request.id, self._tasks.start(request, self.peer.host))
+            case KillTask():
+                self._wait(request.id, self._tasks.kill(request))
+            case AttachTask():
+                text = "a client cannot come back to a task of this remote"
+                self._answer(RequestFailed(request.id, "jsremote-attach", text))
+            case Ping():
+                self._answer(Pong(request.id))
+
+    def _greet(self, hello: Hello) -> None:
+        if self.peer.level < Level.ALL:
+            refused = notAllowed()
+            self._log.warn("{peer} may not start tasks", peer=self.peer.host)
+            self._answer(RequestFailed(hello.id, refused.code, refused.text))
+        elif hello.version < 1:
+            self._refuse(hello, "jsremote-version", f"there is no version {hello.version}")
+        elif hello.authentication != "none":
+            text = f"the method {hello.authentication[:80]} is not known"
+            self._refuse(hello, "jsremote-authentication", text)
+        else:
+            self._answer(self._tasks.welcome(hello))
+            self.greeted()
+
+    def _refuse(self, hello: Hello, code: str, text: str) -> None:
+        failed = RequestFailed(hello.id, code, text)
+        self.giveUp(encodeAnswer(failed, self._now()), text)
+
+    def _wait(
+        self, number: int, answer: Deferred[TaskTaken | TaskRefused] | Deferred[TaskKilled]
+    ) -> None:
+        self._outstanding += 1
+        answer.addErrback(self._broken, number).addCallback(self._answered)
+
+    def _broken(self, failure: Failure, number: int) -> Answer:
+        self._log.failure("A request of {peer} failed", failure=failure, peer=self.peer.host)
+        return RequestFailed(number, "jsremote-internal-error", "The request failed")
+
+    def _answered(self, answer: Answer) -> None:
+        self._outstanding -= 1
+        self._answer(answer)
+        self.workOn()
+
+    def _answer(self, answer: Answer) -> None:
+        if not self.over:
+            self._conversation.speak(answer)
+            self.transport.write(encodeAnswer(answer, self._now()))
+
+    def _now(self) -> str:
+        seconds = self._wallClock()
+        whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
+        return f"{whole}.{int(seconds % 1 * 1000):03}Z"
+
+
+class CommandServerFactory(CommandPortFactory):
+    """
+    Make L{CommandServerProtocol}s.
+    """
+
+    def __init__(
+        self,
+        tasks: ITasks,
+        levelOf: Callable[[str], Level],
+        clock: IReactorTime,
+        *,
+        commands: Mapping[str, tuple[Level, Handler]] | None = None,
+        heart: Heart | None = None,
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param tasks: carries the requests out.
+        @param levelOf: what the peer at an address may do, such as
+            L{AllowedHosts.levelOf<jobscheduler_tcp.security.AllowedHosts.levelOf>}.
+        @param commands: further plain commands by name, with the level that
+            each needs.
+        @param heart: the heart of the service that this belongs to.
+        @param wallClock: seconds since 1970, for the envelope of the answers.
+        """
+        self.tasks = tasks
+        self.wallClock = wallClock
+        plain: dict[str, tuple[Level, Handler]] = {
+            "show_state": (Level.INFO, self._showState),
+            "s": (Level.INFO, self._showState),
+            "remote_scheduler.start_remote_task": (Level.ALL, _noClassic),
+            **(commands or {}),
+        }
+        super().__init__(levelOf, plain, clock, heart, wallClock)
+
+    def buildProtocol(self, addr: IAddress | None) -> CommandServerProtocol:
+        """
+        Make the protocol of a peer that just connected.
+        """
+        return CommandServerProtocol(self)
+
+    def _showState(self, command: Element, peer: Peer) -> Element:
+        return self.tasks.showState()
+
+
+def _noClassic(command: Element, peer: Peer) -> Element:
+    text = "This version does not speak the classic dialect, only jsremote.hello"
+    raise CommandRefused("jsremote-classic", text)

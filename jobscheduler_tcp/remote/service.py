@@ -1,0 +1,320 @@
+"""
+The remote: take starts, run tasks, end them all when it stops.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import socket
+import time
+from collections.abc import Callable, Iterable, Mapping
+from itertools import count
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
+from uuid import uuid4
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred, succeed
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from jobscheduler_tcp import __version__
+from jobscheduler_tcp.heartbeat import Heart
+from jobscheduler_tcp.interfaces import IDialReactor, ITaskLauncher, ITasks, KillReport, Launch
+from jobscheduler_tcp.messages import (
+    VERSION,
+    Hello,
+    KillTask,
+    StartTask,
+    TaskKilled,
+    TaskRefused,
+    Welcome,
+    Work,
+)
+from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.plaincommands import secondstamp
+from jobscheduler_tcp.remote.command import CommandServerFactory
+from jobscheduler_tcp.remote.environment import environmentOf, inherited, namedWork
+from jobscheduler_tcp.remote.starts import StartAnswer, Starts
+from jobscheduler_tcp.remote.steps import STOP_GRACE, Workplace
+from jobscheduler_tcp.remote.task import Task
+from jobscheduler_tcp.security import AllowedHosts
+from jobscheduler_tcp.wire.documents import Element, element
+
+# What a task takes of the descriptors of this process: its confirmation
+# connection, a pidfd and three pipes; and what is kept for everything else.
+DESCRIPTORS_OF_A_TASK = 5
+DESCRIPTOR_RESERVE = 64
+
+# Seconds for the last words, when the remote stops, beyond the time that tasks
+# have to end.
+FAREWELL = 5.0
+
+# This version can dial a connection for each task.
+CAPABILITIES = ("own",)
+
+
+@implementer(ITasks)
+class RemoteService(Service):
+    """
+    A remote.
+
+    @ivar factory: makes the command connections; an application may listen with
+        it at further places.
+    @ivar instance: the UUID of this remote, new with each.
+    """
+
+    name = "jsremote remote"
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: IDialReactor,
+        launcher: ITaskLauncher,
+        endpoints: Iterable[IStreamServerEndpoint] = (),
+        allowedHosts: AllowedHosts | None = None,
+        *,
+        maxTasks: int = 0,
+        environment: Mapping[str, str] | None = None,
+        jobs: Mapping[str, Work] | None = None,
+        wallClock: Callable[[], float] = time.time,
+        descriptors: int | None = None,
+        schedulerId: str = "",
+        bootId: str = "",
+    ) -> None:
+        """
+        @param launcher: starts the processes of tasks; it is stopped with the
+            service.
+        @param endpoints: where to listen for commands.
+        @param allowedHosts: who may do what; by default this machine
+            everything, and others nothing.
+        @param maxTasks: how many tasks may run at once, 0 for any number.
+        @param environment: the environment of which tasks get the harmless
+            part; by default that of this process.
+        @param jobs: the work of named jobs.
+        @param wallClock: seconds since 1970, to be shown to people.
+        @param descriptors: how many descriptors this process may have; by
+            default what the system says when the service is started.
+        @param schedulerId: the name by which people know this remote.
+        @param bootId: changes when the machine is started anew.
+        """
+        self.instance = str(uuid4())
+        self._reactor = reactor
+        self._launcher = launcher
+        self._endpoints = list(endpoints)
+        self._maxTasks = maxTasks
+        self._environment = inherited(os.environ if environment is None else environment)
+        self._jobs = dict(jobs or {})
+        self._wallClock = wallClock
+        self._descriptors = descriptors
+        self._schedulerId = schedulerId
+        self._bootId = bootId
+        self._capacity = 0
+        self._runningSince = wallClock()
+        self._heart = Heart(reactor)
+        self._place = Workplace(reactor, launcher, self._heart, wallClock)
+        self._numbers = count(1)
+        self._tasks: dict[str, Task] = {}
+        self._starts = Starts(reactor)
+        self._draining = False
+        self._idle: list[Deferred[None]] = []
+        self._listening: list[Deferred[None]] = []
+        self._ports: list[IListeningPort] = []
+        levelOf = (allowedHosts or AllowedHosts()).levelOf
+        self.factory = CommandServerFactory(
+            self, levelOf, reactor, heart=self._heart, wallClock=wallClock
+        )
+
+    # ---------------------------------------------------------------- the service
+
+    def startService(self) -> None:
+        """
+        Listen for commands.
+        """
+        Service.startService(self)
+        self._draining = False
+        self._runningSince = self._wallClock()
+        self._capacity = self._reckonCapacity()
+        for endpoint in self._endpoints:
+            listening = endpoint.listen(self.factory)
+            self._listening.append(listening.addCallbacks(self._listens, self._cannotListen))
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Take no more starts, end all tasks and tell their clients.
+
+        @return: fires when nothing is left.
+        """
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    def drain(self) -> Deferred[None]:
+        """
+        Take no more starts, and let the tasks go on.
+
+        @return: fires when no task is left.
+        """
+        self._draining = True
+        return self._whenIdle()
+
+    async def _stop(self) -> None:
+        self._draining = True
+        listening, self._listening = self._listening, []
+        for attempt in listening:
+            attempt.cancel()
+        ports, self._ports = self._ports, []
+        await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        for task in list(self._tasks.values()):
+            task.stop()
+        patience = self._reactor.callLater(self._patience(), self._waitNoLonger)
+        await self._whenIdle()
+        if patience.active():
+            patience.cancel()
+        await maybeDeferred(self._launcher.stop)
+        await self.factory.disconnect()
+
+    def _patience(self) -> float:
+        longest = max((task.grace for task in self._tasks.values()), default=0.0)
+        return min(longest, STOP_GRACE) + FAREWELL
+
+    def _waitNoLonger(self) -> None:
+        for task in list(self._tasks.values()):
+            self._log.warn("Task {task} is given up", task=task.id)
+            task.abandon()
+        self._isIdle()
+
+    def _whenIdle(self) -> Deferred[None]:
+        if not self._tasks:
+            return succeed(None)
+        idle: Deferred[None] = Deferred()
+        self._idle.append(idle)
+        return idle
+
+    def _isIdle(self) -> None:
+        waiting, self._idle = self._idle, []
+        for idle in waiting:
+            idle.callback(None)
+
+    def _listens(self, port: IListeningPort) -> None:
+        self._ports.append(port)
+
+    def _cannotListen(self, failure: Failure) -> None:
+        if self.running:
+            self._log.failure("Cannot listen for commands", failure=failure)
+
+    # --------------------------------------------------- what command connections ask
+
+    def welcome(self, hello: Hello) -> Welcome:
+        """
+        See L{ITasks}.
+        """
+        return Welcome(
+            hello.id,
+            min(hello.version, VERSION),
+            self.instance,
+            CAPABILITIES,
+            self._bootId,
+            self._wallClock(),
+            self._maxTasks,
+        )
+
+    def start(self, message: StartTask, host: str) -> Deferred[StartAnswer]:
+        """
+        See L{ITasks}.
+        """
+        again = self._starts.again(message)
+        if again is not None:
+            return again
+        work = message.work
+        if work.job:
+            configured = self._jobs.get(work.job.lstrip("/"))
+            if configured is None:
+                return self._refuse(message, Reason.START_FAILED, f"there is no job {work.job}")
+            work = namedWork(configured, work)
+        if self._draining:
+            return self._refuse(message, Reason.REJECTED_DRAINING, "the remote is stopping")
+        if self._capacity and len(self._tasks) >= self._capacity:
+            text = f"{len(self._tasks)} tasks are running, there is no room for more"
+            return self._refuse(message, Reason.REJECTED_CAPACITY, text)
+        if self._starts.full():
+            return self._refuse(message, Reason.REJECTED_CAPACITY, "too many starts of one day")
+        if message.port in self._ownPorts():
+            return self._refuse(message, Reason.PROTOCOL_ERROR, "that port is the remote's own")
+        answered = self._starts.begin(message)
+        task = self._tasks[message.task] = Task(
+            self._place,
+            message,
+            Launch(message.task, work, environmentOf(work, self._environment)),
+            host,
+            number=next(self._numbers),
+            answered=self._starts.answer,
+            over=self._taskOver,
+        )
+        task.dial()
+        return answered
+
+    def kill(self, message: KillTask) -> Deferred[TaskKilled]:
+        """
+        See L{ITasks}.
+        """
+        task = self._tasks.get(message.task)
+        if task is None:
+            return succeed(TaskKilled(message.id, message.task))
+        killed = task.kill(message.signal, message.grace)
+
+        def report(done: KillReport) -> TaskKilled:
+            return TaskKilled(message.id, message.task, done.died, done.survivors)
+
+        return killed.addCallback(report)
+
+    def showState(self) -> Element:
+        """
+        See L{ITasks}.
+        """
+        now = self._wallClock()
+        ports = sorted(self._ownPorts())
+        attributes = {
+            "time": secondstamp(now),
+            "id": self._schedulerId,
+            "spooler_id": self._schedulerId,
+            "spooler_running_since": secondstamp(self._runningSince),
+            "state": "stopping" if self._draining else "running",
+            "version": __version__,
+            "pid": str(os.getpid()),
+            "host": socket.gethostname(),
+            "tcp_port": str(ports[0]) if ports else "",
+            "python": platform.python_version(),
+            "max_tasks": str(self._maxTasks),
+        }
+        tasks = [element("task", task.describe(), ()) for task in self._tasks.values()]
+        counted = {"count": str(len(tasks))}
+        return element("state", attributes, [element("tasks", counted, tasks)])
+
+    def _refuse(self, message: StartTask, reason: Reason, text: str) -> Deferred[StartAnswer]:
+        self._log.info(
+            "Task {task} is refused: {reason}, {text}",
+            task=message.task,
+            reason=reason.value,
+            text=text,
+        )
+        return succeed(TaskRefused(message.id, message.task, reason, text))
+
+    def _taskOver(self, task: str) -> None:
+        del self._tasks[task]
+        self._starts.over(task)
+        if not self._tasks:
+            self._isIdle()
+
+    def _ownPorts(self) -> set[int]:
+        return {getattr(port.getHost(), "port", 0) for port in self._ports}
+
+    def _reckonCapacity(self) -> int:
+        limit = self._descriptors
+        if limit is None:
+            limit = getrlimit(RLIMIT_NOFILE)[0]
+        if limit == RLIM_INFINITY:
+            return self._maxTasks
+        room = max((limit - DESCRIPTOR_RESERVE) // DESCRIPTORS_OF_A_TASK, 1)
+        return min(room, self._maxTasks) if self._maxTasks else room

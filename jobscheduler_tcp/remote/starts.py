@@ -1,0 +1,112 @@
+"""
+Which starts were heard: the same one twice is one task and one answer.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field, replace
+from hashlib import sha256
+from typing import TypeAlias
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+
+from jobscheduler_tcp.messages import StartTask, TaskRefused, TaskTaken
+from jobscheduler_tcp.outcome import Reason
+
+# How long a start is remembered after the end of its task, and how many at
+# most: beyond that starts are refused, not forgotten.
+MEMORY = 24 * 3600.0
+MAX_REMEMBERED = 100_000
+
+StartAnswer: TypeAlias = TaskTaken | TaskRefused
+
+
+@dataclass(slots=True, eq=False)
+class _Start:
+    """
+    A start that was heard.
+
+    @ivar waiting: who waits for the answer, with the numbers of their requests.
+    """
+
+    meaning: bytes
+    answer: StartAnswer | None = None
+    waiting: list[tuple[int, Deferred[StartAnswer]]] = field(default_factory=list)
+
+
+class Starts:
+    """
+    Remember starts.
+    """
+
+    def __init__(self, clock: IReactorTime, most: int = MAX_REMEMBERED) -> None:
+        self._clock = clock
+        self._most = most
+        self._starts: dict[str, _Start] = {}
+        # Since each is remembered for the same time, the first to end is the
+        # first to be forgotten.
+        self._over: deque[tuple[float, str]] = deque()
+
+    def full(self) -> bool:
+        """
+        Tell whether no further start can be remembered.
+        """
+        now = self._clock.seconds()
+        while self._over and self._over[0][0] <= now:
+            del self._starts[self._over.popleft()[1]]
+        return len(self._starts) >= self._most
+
+    def again(self, message: StartTask) -> Deferred[StartAnswer] | None:
+        """
+        Answer a start that was heard before.
+
+        @return: C{None} if it was not.
+        """
+        start = self._starts.get(message.task)
+        if start is None:
+            return None
+        answered: Deferred[StartAnswer] = Deferred()
+        if start.meaning != _meaning(message):
+            text = "another task has the same UUID"
+            answered.callback(TaskRefused(message.id, message.task, Reason.PROTOCOL_ERROR, text))
+        elif start.answer is not None:
+            answered.callback(replace(start.answer, id=message.id))
+        else:
+            start.waiting.append((message.id, answered))
+        return answered
+
+    def begin(self, message: StartTask) -> Deferred[StartAnswer]:
+        """
+        Remember a new start.
+
+        @return: fires when L{answer} is called.
+        """
+        start = self._starts[message.task] = _Start(_meaning(message))
+        answered: Deferred[StartAnswer] = Deferred()
+        start.waiting.append((message.id, answered))
+        return answered
+
+    def answer(self, answer: StartAnswer) -> None:
+        """
+        The answer of a start is known.
+        """
+        start = self._starts[answer.task]
+        start.answer = answer
+        waiting, start.waiting = start.waiting, []
+        for number, answered in waiting:
+            answered.callback(replace(answer, id=number))
+
+    def over(self, task: str) -> None:
+        """
+        Everything that follows from a start is over.
+        """
+        self._over.append((self._clock.seconds() + MEMORY, task))
+
+
+def _meaning(message: StartTask) -> bytes:
+    # All but the id of the request. The representation of a message has every
+    # field but its token, and is the same for the same values.
+    said = repr(replace(message, id=0)).encode("utf-8", "backslashreplace")
+    return sha256(said + message.token).digest()
