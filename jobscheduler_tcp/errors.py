@@ -101,6 +101,49 @@ class ConnectionClosed(JobSchedulerError):
     """
 
 
+class NotAdmitted(ConnectionClosed):
+    """
+    The peer hung up upon our first words: it does not let us in, or does not
+    understand a word.
+    """
+
+
+class RemoteUnreachable(JobSchedulerError):
+    """
+    No connection to a remote could be made.
+
+    @ivar address: host and port.
+    @ivar errno: of the system call that failed (errno(3)), or 0.
+    """
+
+    def __init__(self, address: str, text: str, errno: int = 0) -> None:
+        super().__init__(f"cannot reach {address}: {text}")
+        self.address = address
+        self.errno = errno
+
+
+class NotStarted(JobSchedulerError):
+    """
+    A job ended, and its start was never confirmed.
+
+    @ivar reason: the outcome's reason (L{jobscheduler_tcp.outcome}).
+    """
+
+    def __init__(self, reason: str, text: str) -> None:
+        super().__init__(f"{reason}: {text}" if text else reason)
+        self.reason = reason
+
+
+class UnknownProcessClass(JobSchedulerError):
+    """
+    No process class has that name.
+    """
+
+    def __init__(self, name: str) -> None:
+        super().__init__(f"there is no process class {name!r}")
+        self.name = name
+
+
 class LaunchFailed(JobSchedulerError):
     """
     The program of a task could not be started.

@@ -54,6 +54,11 @@ class CallbackWatcher(TypingProtocol):
     receiver hears.
     """
 
+    def callerClaims(self) -> None:
+        """
+        A caller is shown our proof. If it is the remote, the task starts now.
+        """
+
     def claimLost(self) -> None:
         """
         A caller is gone that was shown our proof, and had not shown its own. It
@@ -165,13 +170,14 @@ class CallbackProtocol(Protocol):
         stays on the port.
         """
         if self._count(why):
-            self.transport.abortConnection()
+            self.abort()
 
     def abort(self) -> None:
         """
         Hang up without a word, whoever it is.
         """
         self._closed = True
+        self._stopTimer()
         self.transport.abortConnection()
 
     # ---------------------------------------------------- what the remote says
@@ -204,6 +210,8 @@ class CallbackProtocol(Protocol):
         self._expected = callerProof(owner.token, *both, owner.task)
         proof = listenerProof(owner.token, *both, owner.task)
         self.claimed = owner.claimed = True
+        if owner.watcher is not None:
+            owner.watcher.callerClaims()
         # It may be the remote, which starts the task now: it is given as long
         # as any remote that is known.
         self._setTimer(SILENCE, "it did not prove itself")

@@ -131,6 +131,7 @@ class CallbackPorts:
         self._foreign: deque[tuple[float, int]] = deque()  # when to try again
         self._warned: set[int] = set()
         self._waiting: OrderedDict[Deferred[CallbackPort], ServerFactory] = OrderedDict()
+        self._idle: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
 
     @property
@@ -166,6 +167,15 @@ class CallbackPorts:
         self._waiting[waiter] = factory
         self._setTimer()
         return waiter
+
+    def whenIdle(self) -> Deferred[None]:
+        """
+        Wait until no port is reserved.
+        """
+        if not self.reserved:
+            return succeed(None)
+        self._idle.append(Deferred())
+        return self._idle[-1]
 
     def _open(self, factory: ServerFactory) -> CallbackPort | None:
         while (number := self._next()) is not None:
@@ -209,6 +219,10 @@ class CallbackPorts:
     def _giveBack(self, number: int) -> None:
         heappush(self._free, -number)
         self._serve()
+        if self._idle and not self.reserved:
+            idle, self._idle = self._idle, []
+            for waiter in idle:
+                waiter.callback(None)
 
     def _serve(self) -> None:
         while self._waiting:

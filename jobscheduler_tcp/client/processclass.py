@@ -36,6 +36,7 @@ class ProcessClass:
         self.address = address or repr(endpoint)
         self.maxProcesses = maxProcesses
         self.running = 0
+        self._serving = False
         self._waiting: OrderedDict[Deferred[None], None] = OrderedDict()
 
     @property
@@ -50,7 +51,7 @@ class ProcessClass:
         Wait for a place, first come, first served. Cancel the Deferred to leave
         the queue.
         """
-        if self.running < self.maxProcesses:
+        if self.running < self.maxProcesses and not self._waiting:
             self.running += 1
             return succeed(None)
         place: Deferred[None] = Deferred(self._leave)
@@ -61,12 +62,17 @@ class ProcessClass:
         """
         Give a place back.
         """
-        if self._waiting:
-            # The place goes from hand to hand, so that nobody jumps the queue.
-            place, _ = self._waiting.popitem(last=False)
-            place.callback(None)
-        else:
-            self.running -= 1
+        self.running -= 1
+        if self._serving:
+            return  # by one that we serve below, and gave up at once
+        self._serving = True
+        try:
+            while self._waiting and self.running < self.maxProcesses:
+                self.running += 1
+                place, _ = self._waiting.popitem(last=False)
+                place.callback(None)
+        finally:
+            self._serving = False
 
     def position(self, place: Deferred[None]) -> int:
         """

@@ -1,0 +1,284 @@
+"""
+A standing command connection to one remote: made when it is first needed, made
+again when it breaks, and requests survive that.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from errno import ETIMEDOUT
+from random import random
+
+from twisted.application.internet import ClientService
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IProtocol,
+    IProtocolFactory,
+    IReactorTime,
+    IStreamClientEndpoint,
+)
+from twisted.internet.protocol import Factory
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from jobscheduler_tcp.client.command import CommandClientFactory, CommandClientProtocol
+from jobscheduler_tcp.errors import (
+    CommandRefused,
+    ConnectionClosed,
+    NotAdmitted,
+    RemoteUnreachable,
+)
+from jobscheduler_tcp.messages import Answer, Request, Welcome
+
+# Seconds to try before a remote counts as unreachable: a restart of its service
+# takes less.
+CONNECT_TIMEOUT = 10.0
+# Seconds until the first new attempt, and between attempts in the long run.
+_FIRST_DELAY = 0.1
+_LAST_DELAY = 10.0
+
+
+@dataclass(slots=True, eq=False)
+class _Asked:
+    """
+    A request that has no answer yet.
+
+    @ivar since: when it began to wait for a connection.
+    """
+
+    request: Request
+    answer: Deferred[Answer]
+    since: float
+
+
+@implementer(IStreamClientEndpoint)
+class _Watched:
+    """
+    Connect, and tell of failures, which C{ClientService} keeps to itself.
+    """
+
+    def __init__(self, endpoint: IStreamClientEndpoint, connection: CommandConnection) -> None:
+        self._endpoint = endpoint
+        self._connection = connection
+
+    def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
+        """
+        Connect.
+        """
+        return self._endpoint.connect(factory).addErrback(self._connection.notConnected)
+
+
+class CommandConnection:
+    """
+    Ask one remote, over connections that come and go.
+
+    A connection is made when something is asked and there is none. When it
+    breaks it is made again as long as something is unanswered, and that is
+    asked again: each request means the same when it is said twice (L{messages}).
+
+    @ivar welcome: what the remote said of itself, while it is connected.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        endpoint: IStreamClientEndpoint,
+        factory: CommandClientFactory,
+        clock: IReactorTime,
+        address: str = "",
+        timeout: float = CONNECT_TIMEOUT,
+    ) -> None:
+        """
+        @param address: host and port, for people.
+        @param timeout: seconds for which a request waits for a connection; with
+            0 the first failure decides.
+        """
+        self.welcome: Welcome | None = None
+        self._clock = clock
+        self._address = address
+        self._timeout = timeout
+        self._asked: dict[Deferred[Answer], _Asked] = {}
+        self._protocol: CommandClientProtocol | None = None
+        self._failures = 0
+        self._lastFailure: Failure | None = None
+        self._timer: IDelayedCall | None = None
+        self._resting: IDelayedCall | None = None
+        self._factory = factory
+        self._service = ClientService(
+            _Watched(endpoint, self), Factory.forProtocol(self._build), self._delay, clock
+        )
+
+    def request(self, message: Request) -> Deferred[Answer]:
+        """
+        Ask for something. Cancel the Deferred to ask it no more.
+
+        @return: fails with L{CommandRefused} if the answer is an error, with
+            L{NotAdmitted} if the remote hangs up on us, with
+            L{RemoteUnreachable} if no connection can be made in time.
+        """
+        answer: Deferred[Answer] = Deferred(self.withdraw)
+        asked = self._asked[answer] = _Asked(message, answer, self._clock.seconds())
+        if self._protocol is not None:
+            self._send(self._protocol, asked)
+        else:
+            if not self._service.running:
+                self._service.startService()
+            self._setTimer()
+        return answer
+
+    def withdraw(self, answer: Deferred[Answer]) -> None:
+        """
+        Ask no more: the Deferred will not fire.
+        """
+        if self._asked.pop(answer, None) is not None:
+            self._setTimer()
+            self._restIfIdle()
+
+    def stop(self) -> Deferred[None]:
+        """
+        Disconnect. What is unanswered fails with L{ConnectionClosed}.
+        """
+        self._failAll(ConnectionClosed("stopped"))
+        if self._resting is not None:
+            self._resting.cancel()
+            self._resting = None
+        return self._service.stopService()
+
+    def notConnected(self, reason: Failure) -> Failure:
+        """
+        An attempt to connect failed.
+        """
+        self._failed(reason)
+        return reason
+
+    # ---------------------------------------------------------- one connection
+
+    def _build(self) -> CommandClientProtocol:
+        protocol = self._factory.buildProtocol(None)
+        protocol.greeting.addCallbacks(self._greeted, self._notGreeted, callbackArgs=(protocol,))
+        protocol.closed.addCallback(self._lost)
+        return protocol
+
+    def _greeted(self, welcome: Welcome, protocol: CommandClientProtocol) -> None:
+        self.welcome = welcome
+        self._protocol = protocol
+        self._failures = 0
+        self._lastFailure = None
+        self._setTimer()
+        self._log.info("Connected to the remote {address}", address=self._address)
+        for asked in list(self._asked.values()):
+            self._send(protocol, asked)
+
+    def _notGreeted(self, reason: Failure) -> None:
+        error = reason.value
+        if isinstance(error, (CommandRefused, NotAdmitted)):
+            self._failures += 1
+            self._log.warn(
+                "The remote {address} refuses to talk to us: {error}",
+                address=self._address,
+                error=error,
+            )
+            # It will say the same again, but whoever asks next may try at once.
+            self._failAll(error)
+        else:
+            self._failed(reason)
+
+    def _lost(self, _: None) -> None:
+        if self._protocol is not None:
+            self._protocol = self.welcome = None
+            self._log.info("Disconnected from the remote {address}", address=self._address)
+            now = self._clock.seconds()
+            for asked in self._asked.values():
+                asked.since = now
+            self._setTimer()
+        self._restIfIdle()
+
+    def _send(self, protocol: CommandClientProtocol, asked: _Asked) -> None:
+        protocol.request(asked.request).addCallbacks(
+            self._answered, self._unanswered, callbackArgs=(asked,), errbackArgs=(asked,)
+        )
+
+    def _answered(self, answer: Answer, asked: _Asked) -> None:
+        if self._asked.pop(asked.answer, None) is not None:
+            asked.answer.callback(answer)
+
+    def _unanswered(self, reason: Failure, asked: _Asked) -> None:
+        # Without a connection it waits for the next one.
+        if not reason.check(ConnectionClosed) and self._asked.pop(asked.answer, None) is not None:
+            asked.answer.errback(reason)
+
+    # ------------------------------------------------------------ none to be had
+
+    def _failed(self, reason: Failure) -> None:
+        self._lastFailure = reason
+        if self._timeout <= 0:
+            self._failAll(self._unreachable())
+        self._restIfIdle()
+
+    def _failAll(self, error: Exception) -> None:
+        failing, self._asked = self._asked, {}
+        self._setTimer()
+        for answer in failing:
+            answer.errback(error)
+        self._restIfIdle()
+
+    def _setTimer(self) -> None:
+        """
+        Count the time for which the first request waits for a connection.
+        """
+        if self._asked and self._protocol is None and self._timeout > 0:
+            if self._timer is None:
+                first = next(iter(self._asked.values()))
+                delay = max(0.0, first.since + self._timeout - self._clock.seconds())
+                self._timer = self._clock.callLater(delay, self._overdue)
+        elif self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _overdue(self) -> None:
+        self._timer = None
+        now = self._clock.seconds()
+        for asked in list(self._asked.values()):
+            # Both numbers come from the clock, by different sums.
+            if asked.since + self._timeout <= now + 0.001:
+                del self._asked[asked.answer]
+                asked.answer.errback(self._unreachable())
+        self._setTimer()
+        self._restIfIdle()
+
+    def _unreachable(self) -> RemoteUnreachable:
+        if self._lastFailure is None:
+            return RemoteUnreachable(
+                self._address, f"no answer within {self._timeout:g} seconds", ETIMEDOUT
+            )
+        error = self._lastFailure.value
+        number = getattr(error, "osError", None) or getattr(error, "errno", None)
+        if isinstance(number, int):
+            return RemoteUnreachable(self._address, os.strerror(number), number)
+        return RemoteUnreachable(self._address, self._lastFailure.getErrorMessage())
+
+    def _restIfIdle(self) -> None:
+        """
+        Try to connect only as long as somebody asks.
+        """
+        idle = not self._asked and self._protocol is None and self._service.running
+        if idle and self._resting is None:
+            # Later, for the attempt that we hear of is still under way.
+            self._resting = self._clock.callLater(0, self._rest)
+
+    def _rest(self) -> None:
+        self._resting = None
+        if self._protocol is None and self._service.running:
+            self._service.stopService()
+            if self._asked:  # by somebody who did not fail with the others
+                self._service.startService()
+
+    def _delay(self, attempt: int) -> float:
+        # Our own count, for a remote that hangs up at once is a failure too.
+        # Jittered, so that many clients do not come back in step.
+        self._failures += 1
+        return min(_FIRST_DELAY * 2.0 ** min(self._failures, 10), _LAST_DELAY) * (0.5 + random())

@@ -1,0 +1,412 @@
+"""
+One job's life, from the queue to its outcome.
+
+The states are those of the diagram. What the client itself knows decides what
+became of a task when the remote does not say it: the program runs only after a
+caller was shown our proof (L{client.callback}). Before that, a job that fails
+was not started; afterwards it may have run, and is lost.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from uuid import uuid4
+
+from automat import TypeMachineBuilder
+from twisted.internet.defer import Deferred, fail, succeed
+from twisted.python.failure import Failure
+
+from jobscheduler_tcp.client import verdicts
+from jobscheduler_tcp.client.connection import CommandConnection
+from jobscheduler_tcp.client.jobcore import SIGTERM, JobCore, JobInputs, Means
+from jobscheduler_tcp.client.ports import CallbackPort
+from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.errors import NotStarted
+from jobscheduler_tcp.interfaces import IConfirmationReceiver
+from jobscheduler_tcp.messages import TaskEnded, TaskKilled, TaskStarted, Work
+from jobscheduler_tcp.outcome import Outcome, Reason
+
+_builder = TypeMachineBuilder(JobInputs, JobCore)
+
+_queued = _builder.state("Queued")
+_waitingForPort = _builder.state("Waiting for a callback port")
+_waitingForResponse = _builder.state("Waiting for response")
+# A caller was shown our proof: from here on the task may run.
+_waitingForStart = _builder.state("Waiting for start of task")
+# The caller is gone: only the answer to the start can tell that nothing ran.
+_waitingForAnswer = _builder.state("Waiting for answer")
+_waitingForEnd = _builder.state("Waiting for end of task")
+_acknowledging = _builder.state("Acknowledging end of task")
+_over = _builder.state("Over")
+
+# ------------------------------------------------------- before the task may run
+
+
+@_queued.upon(JobInputs.begin).loop()
+def _queue(inputs: JobInputs, core: JobCore) -> None:
+    core.queue()
+
+
+@_queued.upon(JobInputs.placed).to(_waitingForPort)
+def _listen(inputs: JobInputs, core: JobCore, _: None) -> None:
+    core.listen()
+
+
+@_waitingForPort.upon(JobInputs.listening).to(_waitingForResponse)
+def _ask(inputs: JobInputs, core: JobCore, port: CallbackPort) -> None:
+    core.ask(port)
+
+
+@_waitingForPort.upon(JobInputs.notListening).to(_over)
+def _notListening(inputs: JobInputs, core: JobCore, reason: Failure) -> None:
+    core.finish(verdicts.notAsked(reason))
+
+
+@_queued.upon(JobInputs.overdue).to(_over)
+def _overdueInQueue(inputs: JobInputs, core: JobCore) -> None:
+    core.finish(Outcome(Reason.NOT_STARTED, "its turn did not come before the deadline"))
+
+
+@_waitingForPort.upon(JobInputs.overdue).to(_over)
+def _overdueWithoutPort(inputs: JobInputs, core: JobCore) -> None:
+    ports = core.means.ports
+    core.finish(
+        Outcome(Reason.NOT_STARTED, f"no callback port from {ports.first} to {ports.last} was free")
+    )
+
+
+@_waitingForResponse.upon(JobInputs.overdue).to(_over)
+def _overdueWithoutCaller(inputs: JobInputs, core: JobCore) -> None:
+    if core.answered:
+        core.finish(Outcome(Reason.CALLBACK_TIMEOUT, "the remote did not call back"))
+    else:
+        core.finish(Outcome(Reason.NOT_STARTED, "the remote did not answer in time"))
+
+
+@_waitingForResponse.upon(JobInputs.taken).loop()
+def _taken(inputs: JobInputs, core: JobCore) -> None:
+    core.answered = True
+
+
+@_waitingForResponse.upon(JobInputs.refused).to(_over)
+@_waitingForResponse.upon(JobInputs.unanswered).to(_over)
+@_waitingForStart.upon(JobInputs.refused).to(_over)
+@_waitingForAnswer.upon(JobInputs.refused).to(_over)
+def _refused(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
+    core.finish(outcome)
+
+
+@_queued.upon(JobInputs.cancel).to(_over)
+@_queued.upon(JobInputs.abandon).to(_over)
+@_waitingForPort.upon(JobInputs.cancel).to(_over)
+@_waitingForPort.upon(JobInputs.abandon).to(_over)
+@_waitingForResponse.upon(JobInputs.cancel).to(_over)
+@_waitingForResponse.upon(JobInputs.abandon).to(_over)
+def _cancel(inputs: JobInputs, core: JobCore) -> None:
+    core.finish(Outcome(Reason.CANCELLED))
+
+
+@_queued.upon(JobInputs.kill).to(_over)
+@_waitingForPort.upon(JobInputs.kill).to(_over)
+@_waitingForResponse.upon(JobInputs.kill).to(_over)
+def _killNothing(
+    inputs: JobInputs, core: JobCore, signal: int, grace: float, result: Deferred[TaskKilled]
+) -> None:
+    core.finish(Outcome(Reason.CANCELLED))
+    result.callback(TaskKilled(0, core.task))
+
+
+# ------------------------------------------------------------ the task may run
+
+
+@_waitingForResponse.upon(JobInputs.callerClaims).to(_waitingForStart)
+def _claimed(inputs: JobInputs, core: JobCore) -> None:
+    """
+    Whoever called may be the remote.
+    """
+
+
+@_waitingForStart.upon(JobInputs.callerProven).loop()
+def _proven(inputs: JobInputs, core: JobCore) -> None:
+    assert core.port is not None
+    core.port.stopListening()
+
+
+@_waitingForStart.upon(JobInputs.claimLost).loop()
+def _claimLost(inputs: JobInputs, core: JobCore) -> None:
+    core.despair()
+
+
+@_waitingForStart.upon(JobInputs.taken).loop()
+def _takenFromCaller(inputs: JobInputs, core: JobCore) -> None:
+    core.answered = True
+    core.despair()
+
+
+@_waitingForStart.upon(JobInputs.unanswered).loop()
+def _unanswered(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
+    core.answered = True
+    core.despair()
+
+
+@_waitingForStart.upon(JobInputs.started).to(_waitingForEnd)
+def _started(inputs: JobInputs, core: JobCore, message: TaskStarted) -> None:
+    core.confirmed(message)
+
+
+@_waitingForStart.upon(JobInputs.ended).to(_acknowledging)
+@_waitingForEnd.upon(JobInputs.ended).to(_acknowledging)
+def _ended(inputs: JobInputs, core: JobCore, message: TaskEnded) -> None:
+    core.end = message
+    core.stopTimer()
+    core.withdraw()
+
+
+@_waitingForStart.upon(JobInputs.lost).to(_waitingForAnswer)
+def _lostBeforeStart(inputs: JobInputs, core: JobCore, reason: Failure) -> None:
+    verdict = verdicts.lost(reason)
+    if core.answered or verdict.reason is Reason.PROTOCOL_ERROR:
+        inputs.hopeless(verdict)
+
+
+@_waitingForEnd.upon(JobInputs.lost).to(_over)
+def _lost(inputs: JobInputs, core: JobCore, reason: Failure) -> None:
+    core.finish(verdicts.lost(reason, core.pid))
+
+
+@_waitingForStart.upon(JobInputs.hopeless).to(_over)
+@_waitingForAnswer.upon(JobInputs.hopeless).to(_over)
+def _hopeless(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
+    core.finish(outcome)
+
+
+@_waitingForAnswer.upon(JobInputs.taken).to(_over)
+@_waitingForAnswer.upon(JobInputs.overdue).to(_over)
+def _lostAfterCall(inputs: JobInputs, core: JobCore) -> None:
+    core.finish(verdicts.LOST_BEFORE_START)
+
+
+@_waitingForAnswer.upon(JobInputs.unanswered).to(_over)
+def _lostWithoutAnswer(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
+    core.finish(verdicts.LOST_BEFORE_START)
+
+
+@_waitingForStart.upon(JobInputs.overdue).to(_over)
+def _overdueAfterCall(inputs: JobInputs, core: JobCore) -> None:
+    core.finish(Outcome(Reason.LOST, "the start was not confirmed in time"))
+
+
+@_waitingForStart.upon(JobInputs.kill).loop()
+@_waitingForAnswer.upon(JobInputs.kill).loop()
+@_waitingForEnd.upon(JobInputs.kill).loop()
+@_acknowledging.upon(JobInputs.kill).loop()
+def _kill(
+    inputs: JobInputs, core: JobCore, signal: int, grace: float, result: Deferred[TaskKilled]
+) -> None:
+    core.requestKill(signal, grace, result)
+
+
+@_waitingForStart.upon(JobInputs.cancel).loop()
+@_waitingForEnd.upon(JobInputs.cancel).loop()
+def _cancelTask(inputs: JobInputs, core: JobCore) -> None:
+    core.killOrHangUp()
+
+
+@_waitingForStart.upon(JobInputs.abandon).to(_over)
+@_waitingForAnswer.upon(JobInputs.abandon).to(_over)
+@_waitingForEnd.upon(JobInputs.abandon).to(_over)
+@_acknowledging.upon(JobInputs.abandon).to(_over)
+def _abandon(inputs: JobInputs, core: JobCore) -> None:
+    core.finish(Outcome(Reason.LOST, "the client stopped before its end", pid=core.pid))
+
+
+@_acknowledging.upon(JobInputs.endAcknowledged).to(_over)
+def _acknowledged(inputs: JobInputs, core: JobCore) -> None:
+    core.acknowledged = True
+    assert core.end is not None
+    core.finish(verdicts.ended(core.end, core.pid))
+
+
+@_acknowledging.upon(JobInputs.callerGone).to(_over)
+def _notAcknowledged(inputs: JobInputs, core: JobCore) -> None:
+    core.gone = True
+    text = "the connection broke before the end could be acknowledged"
+    core.finish(Outcome(Reason.LOST, text, pid=core.pid))
+
+
+@_waitingForAnswer.upon(JobInputs.callerGone).loop()
+def _gone(inputs: JobInputs, core: JobCore) -> None:
+    core.gone = True
+
+
+# ------------------------------------------------------------------ afterwards
+
+
+@_over.upon(JobInputs.callerGone).loop()
+def _close(inputs: JobInputs, core: JobCore) -> None:
+    core.close()
+
+
+@_over.upon(JobInputs.kill).loop()
+def _killLate(
+    inputs: JobInputs, core: JobCore, signal: int, grace: float, result: Deferred[TaskKilled]
+) -> None:
+    result.callback(TaskKilled(0, core.task))
+
+
+@_over.upon(JobInputs.abandon).loop()
+def _hangUp(inputs: JobInputs, core: JobCore) -> None:
+    core.hangUp()
+
+
+# What means nothing now.
+
+_waitingForStart.upon(JobInputs.callerClaims).loop().returns(None)
+_waitingForAnswer.upon(JobInputs.cancel).loop().returns(None)
+_acknowledging.upon(JobInputs.cancel).loop().returns(None)
+_over.upon(JobInputs.cancel).loop().returns(None)
+_over.upon(JobInputs.notListening).loop().returns(None)
+_over.upon(JobInputs.claimLost).loop().returns(None)
+_over.upon(JobInputs.lost).loop().returns(None)
+_over.upon(JobInputs.endAcknowledged).loop().returns(None)
+
+_Machine = _builder.build()
+
+
+class RunningJob:
+    """
+    A job, as the application sees it.
+
+    @ivar task: the UUID of its task.
+    @ivar work: what it runs.
+    @ivar processClass: where it runs.
+    @ivar done: fires once, with the outcome. It never fails, unless it is
+        cancelled, which cancels the job.
+    """
+
+    def __init__(
+        self,
+        means: Means,
+        processClass: ProcessClass,
+        connection: CommandConnection,
+        work: Work,
+        *,
+        receiver: IConfirmationReceiver | None = None,
+        deadline: float = 0.0,
+        onGone: Callable[[RunningJob], None] = lambda job: None,
+    ) -> None:
+        """
+        @param receiver: hears of the task.
+        @param deadline: seconds until its start must be confirmed, the queue
+            included; 0 if it may wait there for ever.
+        @param onGone: called when it is over and has given back all that it
+            used.
+        """
+        self.task = str(uuid4())
+        self.work = work
+        self.processClass = processClass
+        self.done: Deferred[Outcome] = Deferred(lambda _: self.cancel())
+        self._core = JobCore(
+            self.task,
+            means,
+            processClass,
+            connection,
+            work,
+            done=self.done,
+            onGone=lambda: onGone(self),
+            deadline=deadline,
+        )
+        self._inputs = _Machine(self._core)
+        self._core.enter(self._inputs, receiver)
+
+    @property
+    def outcome(self) -> Outcome | None:
+        """
+        How it came out, C{None} while it is not over.
+        """
+        return self._core.outcome
+
+    @property
+    def started(self) -> Deferred[TaskStarted]:
+        """
+        Fires when the program runs; fails with L{NotStarted} if the job ends
+        without.
+        """
+        core = self._core
+        if core.started is None:
+            if core.start is not None:
+                core.started = succeed(core.start)
+            elif core.outcome is not None:
+                core.started = fail(NotStarted(core.outcome.reason, core.outcome.text))
+            else:
+                core.started = Deferred()
+        return core.started
+
+    @property
+    def position(self) -> int:
+        """
+        Its place in the queue of its process class, 1 for the next one; 0 when
+        it has left the queue.
+        """
+        place = self._core.place
+        return self.processClass.position(place) if place is not None else 0
+
+    @property
+    def port(self) -> int:
+        """
+        Its callback port, 0 while it has none.
+        """
+        return self._core.port.number if self._core.port is not None else 0
+
+    @property
+    def pid(self) -> int:
+        """
+        Of the task's program at the remote, 0 if it is not known to run.
+        """
+        return self._core.pid
+
+    @property
+    def state(self) -> str:
+        """
+        Where it stands, in the words of the diagram.
+        """
+        core = self._core
+        if core.outcome is not None:
+            return "over"
+        if core.start is not None:
+            return "waiting for end of task"
+        if core.port is not None:
+            return "waiting for response"
+        return "waiting for a callback port" if core.placed else "waiting for a process"
+
+    def begin(self) -> None:
+        """
+        Queue up. The service does it.
+        """
+        self._inputs.begin()
+
+    def kill(self, signal: int = SIGTERM, grace: float = 5.0) -> Deferred[TaskKilled]:
+        """
+        End the task and all its descendants. A job whose task cannot have
+        started yet is cancelled.
+
+        @param grace: seconds until SIGKILL for those that are left.
+        @return: what died and what survived; fails if the remote cannot be
+            asked.
+        """
+        result: Deferred[TaskKilled] = Deferred()
+        self._inputs.kill(signal, grace, result)
+        return result
+
+    def cancel(self) -> None:
+        """
+        Let the job not run; if its task may have started, kill it.
+        """
+        self._inputs.cancel()
+
+    def abandon(self) -> None:
+        """
+        Have nothing to do with it any more, at once: a task that runs is killed
+        by the remote, which finds its connection broken.
+        """
+        self._inputs.abandon()

@@ -1,0 +1,376 @@
+"""
+What a job has in its hands, and what it does with it; when it does what stands
+in L{client.job}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from secrets import token_bytes
+from typing import Protocol as TypingProtocol
+from typing import cast
+
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobscheduler_tcp.channels import WINDOW
+from jobscheduler_tcp.client import verdicts
+from jobscheduler_tcp.client.callback import CallbackFactory, CallbackWatcher
+from jobscheduler_tcp.client.connection import CommandConnection
+from jobscheduler_tcp.client.hearing import Hearing, TaskListener
+from jobscheduler_tcp.client.ports import CallbackPort, CallbackPorts
+from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.strangers import Strangers
+from jobscheduler_tcp.errors import ConnectionClosed, NotStarted
+from jobscheduler_tcp.heartbeat import Heart
+from jobscheduler_tcp.interfaces import IConfirmationReceiver
+from jobscheduler_tcp.messages import (
+    Answer,
+    KillTask,
+    StartTask,
+    TaskEnded,
+    TaskKilled,
+    TaskRefused,
+    TaskStarted,
+    Work,
+)
+from jobscheduler_tcp.outcome import Outcome
+from jobscheduler_tcp.proof import TOKEN_SIZE
+
+# Seconds from leaving the queue until the start is confirmed, unless the service
+# says otherwise: a remote under load needs some, a person waits no longer.
+START_TIMEOUT = 60.0
+SIGTERM = 15
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """
+    What the jobs of a service share.
+    """
+
+    clock: IReactorTime
+    ports: CallbackPorts
+    heart: Heart
+    strangers: Strangers
+    startTimeout: float = START_TIMEOUT
+    window: int = WINDOW
+
+
+class JobInputs(CallbackWatcher, TaskListener, TypingProtocol):
+    """
+    What happens to a job, beside what its listener and its receiver hear.
+    """
+
+    def begin(self) -> None:
+        """
+        Queue up.
+        """
+
+    def placed(self, _: None) -> None:
+        """
+        The process class has a place for it.
+        """
+
+    def listening(self, port: CallbackPort) -> None:
+        """
+        We listen on a callback port.
+        """
+
+    def notListening(self, reason: Failure) -> None:
+        """
+        No port can be listened on.
+        """
+
+    def taken(self) -> None:
+        """
+        The remote says that the confirmation connection stands.
+        """
+
+    def refused(self, outcome: Outcome) -> None:
+        """
+        The remote says that it did not start the task.
+        """
+
+    def unanswered(self, outcome: Outcome) -> None:
+        """
+        The remote will not say what it does with the task.
+        """
+
+    def hopeless(self, outcome: Outcome) -> None:
+        """
+        The task may have started, and nobody will tell.
+        """
+
+    def overdue(self) -> None:
+        """
+        The start should have been confirmed by now.
+        """
+
+    def kill(self, signal: int, grace: float, result: Deferred[TaskKilled]) -> None:
+        """
+        The application wants the task dead, and to know who died.
+        """
+
+    def cancel(self) -> None:
+        """
+        The application does not want the job any more.
+        """
+
+    def abandon(self) -> None:
+        """
+        The client stops.
+        """
+
+
+class JobCore:
+    """
+    What a job has in its hands.
+
+    @ivar placed: whether it has a place in the process class.
+    @ivar answered: whether no answer to the start can tell any more that the
+        task was not started.
+    @ivar acknowledged: whether the end was.
+    @ivar gone: whether the remote's connection is closed.
+    """
+
+    _inputs: JobInputs
+    _hearing: Hearing
+    _log = Logger()
+
+    def __init__(
+        self,
+        task: str,
+        means: Means,
+        processClass: ProcessClass,
+        connection: CommandConnection,
+        work: Work,
+        *,
+        done: Deferred[Outcome],
+        onGone: Callable[[], None],
+        deadline: float = 0.0,
+    ) -> None:
+        self.task = task
+        self.means = means
+        self.processClass = processClass
+        self.connection = connection
+        self.work = work
+        self.deadline = means.clock.seconds() + deadline if deadline else 0.0
+        self.done = done
+        self.outcome: Outcome | None = None
+        self.started: Deferred[TaskStarted] | None = None
+        self.place: Deferred[None] | None = None
+        self.placed = False
+        self.factory: CallbackFactory | None = None
+        self.portWait: Deferred[None] | None = None
+        self.port: CallbackPort | None = None
+        self.answer: Deferred[Answer] | None = None
+        self.answered = False
+        self.start: TaskStarted | None = None
+        self.end: TaskEnded | None = None
+        self.acknowledged = False
+        self.gone = False
+        self._onGone: Callable[[], None] | None = onGone
+        self._timer: IDelayedCall | None = None
+
+    def enter(self, inputs: JobInputs, receiver: IConfirmationReceiver | None) -> None:
+        """
+        Belong to a machine.
+        """
+        self._inputs = inputs
+        self._hearing = Hearing(inputs, receiver)
+
+    @property
+    def pid(self) -> int:
+        """
+        Of the task's program, 0 if it is not known to run.
+        """
+        return self.start.pid if self.start is not None else 0
+
+    def queue(self) -> None:
+        """
+        Wait for a place.
+        """
+        if self.deadline:
+            self.setTimer(self.deadline - self.means.clock.seconds())
+        self.place = self.processClass.acquire()
+        self.place.addCallbacks(self._inputs.placed, _ignoreCancelled)
+
+    def listen(self) -> None:
+        """
+        Be ready to hear before we speak.
+        """
+        means = self.means
+        self.placed = True
+        self.place = None
+        timeout = means.startTimeout
+        if self.deadline:
+            timeout = max(0.0, min(timeout, self.deadline - means.clock.seconds()))
+        self.setTimer(timeout)
+        self.factory = CallbackFactory(
+            self.task,
+            token_bytes(TOKEN_SIZE),
+            self._hearing,
+            means.heart,
+            means.clock,
+            window=means.window,
+            watcher=self._inputs,
+            log=means.strangers,
+        )
+        self.portWait = means.ports.acquire(self.factory).addCallbacks(
+            self._inputs.listening, self._inputs.notListening
+        )
+
+    def ask(self, port: CallbackPort) -> None:
+        """
+        Speak.
+        """
+        assert self.factory is not None
+        self.port = port
+        self._log.info(
+            "Task {task} is asked for at {remote}, callback port {port}",
+            task=self.task,
+            remote=self.processClass.address,
+            port=port.number,
+        )
+        self.answer = self.connection.request(
+            StartTask(0, self.task, port.number, self.factory.token, self.work)
+        )
+        self.answer.addCallbacks(self._answered, self._notAnswered)
+
+    def _answered(self, answer: Answer) -> None:
+        if isinstance(answer, TaskRefused):
+            self._inputs.refused(verdicts.refused(answer))
+        else:
+            self._inputs.taken()
+
+    def _notAnswered(self, reason: Failure) -> None:
+        self._inputs.unanswered(verdicts.notAsked(reason))
+
+    def despair(self) -> None:
+        """
+        Give up if nobody is left who could tell what became of the task.
+        """
+        assert self.factory is not None
+        if self.answered and self.factory.proven is None and not self.factory.claims:
+            self._inputs.hopeless(verdicts.LOST_BEFORE_START)
+
+    def confirmed(self, message: TaskStarted) -> None:
+        """
+        The program runs: the answer to the start is no news any more.
+        """
+        self.start = message
+        self.stopTimer()
+        self.withdraw()
+        self._log.info(
+            "Task {task} runs at {remote}, pid {pid}",
+            task=self.task,
+            remote=self.processClass.address,
+            pid=message.pid,
+        )
+        if self.started is not None:
+            self.started.callback(message)
+
+    def requestKill(self, signal: int, grace: float, result: Deferred[TaskKilled]) -> None:
+        """
+        Have the remote kill the task.
+        """
+        killed = self.connection.request(KillTask(0, self.task, signal, grace))
+        # The connection lets no other answer through.
+        cast("Deferred[TaskKilled]", killed).addCallbacks(result.callback, result.errback)
+
+    def killOrHangUp(self) -> None:
+        """
+        End the task by whatever way is left: the remote kills it, too, when its
+        connection breaks.
+        """
+        result: Deferred[TaskKilled] = Deferred()
+        result.addErrback(self._notKilled)
+        self.requestKill(SIGTERM, self.work.grace, result)
+
+    def hangUp(self) -> None:
+        """
+        Drop whoever is connected.
+        """
+        if self.factory is not None:
+            self.factory.abort()
+
+    def _notKilled(self, reason: Failure) -> None:
+        self._log.warn(
+            "Task {task} cannot be killed, its connection is dropped: {error}",
+            task=self.task,
+            error=reason.getErrorMessage(),
+        )
+        self.hangUp()
+
+    def setTimer(self, seconds: float) -> None:
+        """
+        Be overdue then.
+        """
+        self.stopTimer()
+        self._timer = self.means.clock.callLater(seconds, self._overdue)
+
+    def stopTimer(self) -> None:
+        """
+        Not be overdue any more.
+        """
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
+
+    def _overdue(self) -> None:
+        self._timer = None
+        self._inputs.overdue()
+
+    def withdraw(self) -> None:
+        """
+        Need no answer any more.
+        """
+        if self.answer is not None:
+            self.connection.withdraw(self.answer)
+            self.answer = None
+
+    def finish(self, outcome: Outcome) -> None:
+        """
+        Give everything back, and tell.
+        """
+        self.outcome = outcome
+        self.stopTimer()
+        self.withdraw()
+        for waiting in (self.place, self.portWait):
+            if waiting is not None:
+                waiting.cancel()
+        if not self.acknowledged:
+            self.hangUp()
+        self._log.info(
+            "Task {task} is over: {reason}{text}",
+            task=self.task,
+            reason=outcome.reason,
+            text=f", {outcome.text}" if outcome.text else "",
+            outcome=outcome,
+        )
+        if self.factory is None or self.factory.proven is None or self.gone:
+            self.close()
+        if self.placed:
+            self.processClass.release()
+        self._hearing.lastWord(Failure(ConnectionClosed(str(outcome.reason))))
+        if self.started is not None and self.start is None:
+            self.started.errback(NotStarted(outcome.reason, outcome.text))
+        self.done.callback(outcome)
+
+    def close(self) -> None:
+        """
+        Give the port back: nobody is connected to it any more.
+        """
+        if self.port is not None:
+            self.port.release()
+        onGone, self._onGone = self._onGone, None
+        if onGone is not None:
+            onGone()
+
+
+def _ignoreCancelled(reason: Failure) -> None:
+    reason.trap(CancelledError)

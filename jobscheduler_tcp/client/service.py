@@ -1,0 +1,174 @@
+"""
+The client: run jobs on remotes.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterable
+
+from twisted.application.service import Service
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IReactorTime
+
+from jobscheduler_tcp.channels import WINDOW
+from jobscheduler_tcp.client.command import CommandClientFactory
+from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT, CommandConnection
+from jobscheduler_tcp.client.job import RunningJob
+from jobscheduler_tcp.client.jobcore import START_TIMEOUT, Means
+from jobscheduler_tcp.client.ports import FIRST_PORT, LAST_PORT, CallbackPorts, Listen
+from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.strangers import Strangers
+from jobscheduler_tcp.errors import UnknownProcessClass
+from jobscheduler_tcp.heartbeat import Heart
+from jobscheduler_tcp.interfaces import IConfirmationReceiver
+from jobscheduler_tcp.messages import Work
+
+# Seconds that a kill may take beyond its grace: SIGKILL is given 5 to help
+# (docs/protocol/extended, "Kill").
+_KILL = 5.0
+
+
+class ClientService(Service):
+    """
+    Run jobs, each in one of some process classes.
+
+    @ivar processClasses: by name.
+    @ivar ports: the callback ports.
+    @ivar strangers: callers that were sent away.
+    """
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        listen: Listen,
+        processClasses: Iterable[ProcessClass],
+        *,
+        firstPort: int = FIRST_PORT,
+        lastPort: int = LAST_PORT,
+        startTimeout: float = START_TIMEOUT,
+        connectTimeout: float = CONNECT_TIMEOUT,
+        window: int = WINDOW,
+        bootId: str = "",
+        wallClock: Callable[[], float] = time.time,
+    ) -> None:
+        """
+        @param listen: listen on a callback port (L{client.ports.tcpListen}).
+        @param firstPort: the highest callback port.
+        @param lastPort: the lowest one.
+        @param startTimeout: seconds from a job's leaving the queue until the
+            start of its task must be confirmed.
+        @param connectTimeout: seconds to try to connect to a remote; with 0 the
+            first failure decides.
+        @param window: bytes of a task's output that may be under way.
+        @param bootId: changes when this host is started anew.
+        @param wallClock: seconds since 1970, shown to the remotes.
+        """
+        self.processClasses = {each.name: each for each in processClasses}
+        self.ports = CallbackPorts(clock, listen, firstPort, lastPort)
+        self.strangers = Strangers(clock)
+        self._clock = clock
+        self._stopping = False
+        heart = Heart(clock)
+        self._means = Means(clock, self.ports, heart, self.strangers, startTimeout, window)
+        factory = CommandClientFactory(heart, bootId=bootId, wallClock=wallClock)
+        self._connections = {
+            each.name: CommandConnection(
+                each.endpoint, factory, clock, each.address, connectTimeout
+            )
+            for each in self.processClasses.values()
+        }
+        self._jobs: dict[str, RunningJob] = {}
+        self._allGone: Deferred[None] | None = None
+
+    @property
+    def jobs(self) -> list[RunningJob]:
+        """
+        The jobs that are not over, in the order in which they came.
+        """
+        return [job for job in self._jobs.values() if job.outcome is None]
+
+    def run(
+        self,
+        work: Work,
+        processClass: str = "",
+        receiver: IConfirmationReceiver | None = None,
+        *,
+        deadline: float = 0.0,
+    ) -> RunningJob:
+        """
+        Run a job.
+
+        @param processClass: by name; empty for the first one, if none has an
+            empty name.
+        @param receiver: hears of the task: its start, its output, its end.
+        @param deadline: seconds until its start must be confirmed, the queue
+            included; 0 if it may wait there for ever.
+        @raise UnknownProcessClass: there is none of that name.
+        """
+        chosen = self.processClasses.get(processClass)
+        if chosen is None and not processClass:
+            chosen = next(iter(self.processClasses.values()), None)
+        if chosen is None:
+            raise UnknownProcessClass(processClass)
+        job = RunningJob(
+            self._means,
+            chosen,
+            self._connections[chosen.name],
+            work,
+            receiver=receiver,
+            deadline=deadline,
+            onGone=self._gone,
+        )
+        self._jobs[job.task] = job
+        if self._stopping:
+            job.cancel()
+        else:
+            job.begin()
+        return job
+
+    def startService(self) -> None:
+        """
+        Take jobs. Remotes are connected to when there is a job for them.
+        """
+        super().startService()  # type: ignore[no-untyped-call]  # it has no types
+        self._stopping = False
+
+    def stopService(self) -> Deferred[None]:
+        """
+        Cancel the jobs that wait, kill the tasks that run, and disconnect when
+        all outcomes are known, or when that takes too long.
+        """
+        super().stopService()  # type: ignore[no-untyped-call]  # it has no types
+        self._stopping = True
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        jobs = list(self._jobs.values())
+        bound = self._clock.callLater(
+            max((job.work.grace for job in jobs), default=0.0) + _KILL, self._abandon
+        )
+        try:
+            for job in jobs:
+                job.cancel()
+            await self._whenGone()
+        finally:
+            if bound.active():
+                bound.cancel()
+        await self.ports.whenIdle()
+        await DeferredList([each.stop() for each in self._connections.values()])
+
+    def _abandon(self) -> None:
+        for job in list(self._jobs.values()):
+            job.abandon()
+
+    def _gone(self, job: RunningJob) -> None:
+        del self._jobs[job.task]
+        if not self._jobs and self._allGone is not None:
+            gone, self._allGone = self._allGone, None
+            gone.callback(None)
+
+    async def _whenGone(self) -> None:
+        if self._jobs:
+            self._allGone = Deferred()
+            await self._allGone

@@ -1,0 +1,91 @@
+"""
+From what was said, or not said, about a job to its outcome.
+"""
+
+from __future__ import annotations
+
+from twisted.python.failure import Failure
+
+from jobscheduler_tcp.errors import (
+    CommandRefused,
+    NotAdmitted,
+    RemoteProtocolError,
+    RemoteUnreachable,
+)
+from jobscheduler_tcp.messages import TaskEnded, TaskRefused
+from jobscheduler_tcp.outcome import Outcome, Reason
+
+# Errors of the remote that are not about one task (docs/protocol/extended,
+# "Errors"). Any other word of a JobScheduler upon our hello says that it does
+# not know it.
+_REFUSALS = {
+    "SCHEDULER-121": Reason.REJECTED_AUTH,
+    "jsremote-authentication": Reason.REJECTED_AUTH,
+    "jsremote-protocol-error": Reason.PROTOCOL_ERROR,
+}
+
+LOST_BEFORE_START = Outcome(
+    Reason.LOST, "the connection broke before the start of the task was confirmed"
+)
+
+
+def ended(message: TaskEnded, pid: int) -> Outcome:
+    """
+    The remote confirmed the end.
+
+    @param pid: of the task's program, 0 if it never ran.
+    """
+    return Outcome(
+        reason=message.reason,
+        text=message.note,
+        exitCode=message.exitCode,
+        signal=message.signal,
+        errno=message.errno,
+        pid=pid,
+        seconds=message.seconds if pid else None,
+        userSeconds=message.userSeconds,
+        systemSeconds=message.systemSeconds,
+        maxResident=message.maxResident,
+        stdoutSize=message.stdoutSize,
+        stderrSize=message.stderrSize,
+        stdoutDigest=message.stdoutDigest.hex(),
+        stderrDigest=message.stderrDigest.hex(),
+    )
+
+
+def refused(message: TaskRefused) -> Outcome:
+    """
+    The remote did not start the task.
+    """
+    return Outcome(message.reason, message.text, errno=message.errno)
+
+
+def notAsked(reason: Failure) -> Outcome:
+    """
+    The remote was not asked to start the task, or would not hear of it.
+    """
+    match error := reason.value:
+        case RemoteUnreachable():
+            return Outcome(Reason.REMOTE_UNREACHABLE, str(error), errno=error.errno)
+        case NotAdmitted():
+            return Outcome(Reason.REJECTED_AUTH, str(error))
+        case CommandRefused(code="SCHEDULER-105"):
+            return Outcome(
+                Reason.REJECTED_VERSION,
+                "the remote speaks only JobScheduler's classic dialect, "
+                f"which this version does not speak yet ({error})",
+            )
+        case CommandRefused():
+            return Outcome(_REFUSALS.get(error.code, Reason.REJECTED_VERSION), str(error))
+        case _:
+            return Outcome(Reason.NOT_STARTED, str(error), errno=getattr(error, "errno", None) or 0)
+
+
+def lost(reason: Failure, pid: int = 0) -> Outcome:
+    """
+    The confirmation connection broke, or what came over it made no sense.
+    """
+    text = reason.getErrorMessage()
+    if reason.check(RemoteProtocolError):
+        return Outcome(Reason.PROTOCOL_ERROR, f"the remote broke the protocol: {text}", pid=pid)
+    return Outcome(Reason.LOST, f"the confirmation connection broke: {text}", pid=pid)
