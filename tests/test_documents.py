@@ -314,6 +314,7 @@ class ParseTests(SynchronousTestCase):
             b"<?xml version='1.0' encoding='UTF-16'?><a/>",
             b"<?xml version='1.0' encoding=''?><a/>",
             b"<?xml version='1.0' encoding='\xff'?><a/>",
+            "<?xml version='1.0' encoding='utf-7'?><a/>".encode("utf-16"),
         ):
             with self.subTest(document=document), self.assertRaises(RemoteProtocolError):
                 parse(document)
