@@ -1,0 +1,499 @@
+"""
+L{jobscheduler_tcp.remote.launcher} with real processes.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import signal
+import sys
+from collections.abc import Callable
+from typing import cast
+from uuid import uuid4
+
+import twisted.internet.reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.trial.unittest import TestCase
+from zope.interface import implementer
+
+from jobscheduler_tcp.errors import LaunchFailed
+from jobscheduler_tcp.interfaces import (
+    ILaunchReactor,
+    ITaskReceiver,
+    KillReport,
+    Launch,
+    ProcessExit,
+)
+from jobscheduler_tcp.messages import Stream, Work
+from jobscheduler_tcp.remote.launched import LaunchedProcess
+from jobscheduler_tcp.remote.launcher import ProcessLauncher
+from jobscheduler_tcp.remote.processes import parseStat, readProcess
+
+reactor = cast(ILaunchReactor, twisted.internet.reactor)
+
+ENVIRONMENT = {"PATH": os.defpath, "LANG": "C"}
+
+# Prints the number of each of its five processes: the main one, a child, one in
+# a process group and one in a session of its own, and a daemon that nobody is
+# the parent of. All ignore SIGTERM.
+NASTY = """
+import os, signal, time
+
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+def stay():
+    os.write(1, b"%d\\n" % os.getpid())
+    time.sleep(600)
+
+def daemon():
+    os.setsid()
+    if os.fork():
+        os._exit(0)
+    stay()
+
+for leave in (lambda: None, lambda: os.setpgid(0, 0), os.setsid, daemon):
+    if not os.fork():
+        leave()
+        stay()
+stay()
+"""
+NASTY_SIZE = 5
+
+
+@implementer(ITaskReceiver)
+class Watcher:
+    """
+    What is heard of one process.
+    """
+
+    def __init__(self) -> None:
+        self.started: Deferred[int] = Deferred()
+        self.ended: Deferred[ProcessExit] = Deferred()
+        self.output = {Stream.STDOUT: b"", Stream.STDERR: b""}
+        self.taken = 0
+        self.onOutput: Callable[[], None] = lambda: None
+
+    def processStarted(self, pid: int) -> None:
+        """
+        Tell it.
+        """
+        self.startedAt = reactor.seconds()
+        self.started.callback(pid)
+
+    def processNotStarted(self, error: LaunchFailed) -> None:
+        """
+        Tell it.
+        """
+        self.started.errback(error)
+
+    def outputReceived(self, stream: Stream, data: bytes) -> None:
+        """
+        Keep it.
+        """
+        self.output[stream] += data
+        self.onOutput()
+
+    def inputTaken(self, count: int) -> None:
+        """
+        Count it.
+        """
+        self.taken += count
+
+    def processEnded(self, ending: ProcessExit) -> None:
+        """
+        Tell it.
+        """
+        self.seconds = reactor.seconds() - self.startedAt
+        self.ended.callback(ending)
+
+    @property
+    def out(self) -> str:
+        """
+        What was printed on stdout.
+        """
+        return self.output[Stream.STDOUT].decode()
+
+    async def hears(self, enough: Callable[[], bool]) -> None:
+        """
+        Wait for output.
+        """
+        heard: Deferred[None] = Deferred()
+
+        def look() -> None:
+            if enough() and not heard.called:
+                heard.callback(None)
+
+        self.onOutput = look
+        look()
+        await heard
+
+
+def isAlive(pid: int) -> bool:
+    """
+    Whether a process lives.
+    """
+    process = readProcess(pid)
+    return process is not None and process.alive
+
+
+async def descriptors() -> list[str]:
+    """
+    Our open descriptors, with those that the reactor opens when it starts.
+    """
+    await deferLater(reactor, 0)
+    return sorted(os.listdir("/proc/self/fd"))
+
+
+class LauncherTests(TestCase):
+    """
+    Tasks are started, heard, and ended.
+    """
+
+    timeout = 60
+
+    def setUp(self) -> None:
+        """
+        A launcher, stopped at the end with all its tasks.
+        """
+        self.scripts = self.mktemp()
+        os.mkdir(self.scripts)
+        self.launcher = ProcessLauncher(reactor, scripts=self.scripts)
+        self.addCleanup(self.launcher.stop)
+
+    def launch(
+        self,
+        *command: str,
+        script: str = "",
+        stdin: bool = False,
+        directory: str = "",
+        environment: dict[str, str] = ENVIRONMENT,
+    ) -> tuple[LaunchedProcess, Watcher]:
+        """
+        Launch a task.
+        """
+        watcher = Watcher()
+        work = Work(script=script, command=command, stdin=stdin, directory=directory, grace=0.1)
+        return self.launcher.launch(Launch(str(uuid4()), work, environment), watcher), watcher
+
+    async def run_(self, *command: str, script: str = "") -> tuple[ProcessExit, Watcher]:
+        """
+        Run a task to its end.
+        """
+        _, watcher = self.launch(*command, script=script)
+        await watcher.started
+        return await watcher.ended, watcher
+
+    async def test_exitCodes(self) -> None:
+        """
+        The exit code of a task is told, and nothing of it stays.
+        """
+        for code in (0, 1, 7, 255):
+            ending, _ = await self.run_(script=f"exit {code}")
+            self.assertEqual((ending.exitCode, ending.signal, ending.note), (code, None, ""))
+        (directory,) = os.listdir(self.scripts)
+        self.assertEqual(os.listdir(os.path.join(self.scripts, directory)), [])
+
+    async def test_signals(self) -> None:
+        """
+        Death by a signal is told apart from an exit.
+        """
+        for number in (signal.SIGTERM, signal.SIGKILL, signal.SIGSEGV):
+            ending, _ = await self.run_(script=f"kill -{number.value} $$")
+            self.assertEqual((ending.exitCode, ending.signal), (None, number))
+
+    async def test_usage(self) -> None:
+        """
+        Processor time and memory are those of the task, not ours.
+        """
+        program = "x = bytearray(2**28)\nfor i in range(0, 2**28, 4096): x[i] = 1"
+        ending, _ = await self.run_(sys.executable, "-c", program)
+        self.assertGreaterEqual(ending.maxResident, 2**28)
+        self.assertGreater(ending.userSeconds, 0)
+        ending, _ = await self.run_("true")
+        self.assertEqual(ending.maxResident, 0)  # no more than we have: not known
+
+    async def test_output(self) -> None:
+        """
+        10 MB arrive unchanged on stdout, and stderr stays apart.
+        """
+        ending, watcher = await self.run_(
+            script="f=$0.data; head -c 10000000 /dev/urandom > $f\n"
+            "sha256sum < $f >&2; cat $f; rm $f; printf end >&2"
+        )
+        self.assertEqual((ending.exitCode, ending.note), (0, ""))
+        digest = hashlib.sha256(watcher.output[Stream.STDOUT]).hexdigest()
+        self.assertEqual(watcher.output[Stream.STDERR], f"{digest}  -\nend".encode())
+
+    async def test_input(self) -> None:
+        """
+        5 MB of input arrive unchanged, and are told to be taken.
+        """
+        data = os.urandom(5_000_000)
+        process, watcher = self.launch("cat", stdin=True)
+        process.writeInput(data[:1])  # even before it started
+        await watcher.started
+        for begin in range(1, len(data), 100_000):
+            process.writeInput(data[begin : begin + 100_000])
+        process.endInput()
+        ending = await watcher.ended
+        self.assertEqual((ending.exitCode, watcher.taken), (0, len(data)))
+        self.assertEqual(
+            hashlib.sha256(watcher.output[Stream.STDOUT]).digest(), hashlib.sha256(data).digest()
+        )
+
+    async def test_inputNotWanted(self) -> None:
+        """
+        A task that does not read its input ends like any other, and the input
+        counts as taken.
+        """
+        process, watcher = self.launch(script="exec <&-; echo closed; sleep 0.2", stdin=True)
+        await watcher.hears(lambda: watcher.out == "closed\n")
+        for _ in range(3):
+            process.writeInput(b"x" * 100_000)
+        ending = await watcher.ended
+        self.assertEqual((ending.exitCode, watcher.taken), (0, 300_000))
+
+    async def test_noInput(self) -> None:
+        """
+        Without input a task reads an empty one.
+        """
+        _, watcher = await self.run_(script="cat; readlink /proc/$$/fd/0")
+        self.assertEqual(watcher.out, "/dev/null\n")
+
+    async def test_notStarted(self) -> None:
+        """
+        Why a program cannot be started is said in words and with the number of
+        the system.
+        """
+        directory = os.path.abspath(self.mktemp())
+        os.mkdir(directory)
+        plain = os.path.join(directory, "plain")
+        with open(plain, "w") as file:
+            file.write("#!/no/such\n")
+        missing = os.path.join(directory, "missing")
+        before = await descriptors()
+        long = "x" * 100_000
+        cases: list[tuple[tuple[str, ...], str, str, str, int]] = [
+            ((missing,), "", "", f"cannot run {missing}: No such file", errno.ENOENT),
+            (("no-such-program",), "", "", "cannot run no-such-program: No such", errno.ENOENT),
+            ((plain,), "", "", f"cannot run {plain}: Permission denied", errno.EACCES),
+            ((directory,), "", "", f"cannot run {directory}: Permission denied", errno.EACCES),
+            (("true",), "", missing, f"working directory {missing}: No such", errno.ENOENT),
+            (("true",), "", plain, f"working directory {plain}: Not a dir", errno.ENOTDIR),
+            (("true", *[long] * 100), "", "", "cannot run true: Argument list", errno.E2BIG),
+            ((), "#!/no/such\n", "", "cannot run the script: the interpreter", errno.ENOENT),
+            (("\x1b[2J",), "", "", "cannot run \\x1b[2J: No such file", errno.ENOENT),
+        ]
+        for command, script, place, text, number in cases:
+            process, watcher = self.launch(*command, script=script, directory=place)
+            failure = await self.assertFailure(watcher.started, LaunchFailed)
+            error = cast(LaunchFailed, failure)  # typed as if it had started
+            self.assertIn(text, str(error))
+            self.assertEqual(error.errno, number)
+            self.assertEqual(await process.kill(signal.SIGTERM, 1), KillReport(0))
+        self.assertEqual(await descriptors(), before)
+
+    async def test_directoryAndInterpreter(self) -> None:
+        """
+        A task runs in its directory; a script by the interpreter that it names.
+        """
+        _, watcher = self.launch("pwd", directory="/usr")
+        await watcher.ended
+        self.assertEqual(watcher.out, "/usr\n")
+        _, watcher = await self.run_(script="\n   #!/bin/cat\nmiau\n")
+        self.assertEqual(watcher.out, "#!/bin/cat\nmiau\n")
+
+    async def test_stderrByName(self) -> None:
+        """
+        Scripts that say C{> /dev/stderr} lose nothing.
+        """
+        ending, watcher = await self.run_(
+            script="echo 1 > /dev/stderr; echo 2 > /dev/stdout; echo 3 > /dev/stderr; echo 4"
+        )
+        self.assertEqual(ending.exitCode, 0)
+        self.assertEqual(watcher.output, {Stream.STDOUT: b"2\n4\n", Stream.STDERR: b"1\n3\n"})
+
+    async def test_surroundings(self) -> None:
+        """
+        A task has no descriptor of ours, its own session, a umask and signals
+        that do not depend on ours, and the environment that it was given.
+        """
+        ours, other = os.pipe()
+        os.set_inheritable(ours, True)
+        os.set_inheritable(other, True)
+        self.addCleanup(os.close, ours)
+        self.addCleanup(os.close, other)
+        self.addCleanup(os.umask, os.umask(0o077))
+
+        _, watcher = await self.run_("ls", "/proc/self/fd")
+        self.assertEqual(watcher.out.split(), ["0", "1", "2", "3"])  # 3: the listing
+        _, watcher = await self.run_("cat", "/proc/self/stat")
+        process = parseStat(watcher.output[Stream.STDOUT])
+        self.assertEqual((process.session, process.group), (process.pid, process.pid))
+        _, watcher = await self.run_(script="umask; grep SigIgn /proc/$$/status")
+        self.assertEqual(watcher.out.split(), ["0022", "SigIgn:", "0" * 16])
+        process_, watcher = self.launch("env", environment={"A": "1"})
+        await watcher.ended
+        self.assertEqual(watcher.out.split(), ["A=1", f"JSREMOTE_TASK={process_.task}"])
+
+    async def test_holder(self) -> None:
+        """
+        A process left in the background that holds the output does not keep the
+        task from ending a second later, is named, and lives on.
+        """
+        tasks = [self.launch(script="sleep 30 & echo $!; exit 7")[1] for _ in range(5)]
+        for watcher in tasks:
+            ending = await watcher.ended
+            pid = int(watcher.out)
+            self.addCleanup(os.kill, pid, signal.SIGKILL)
+            self.assertEqual(ending.exitCode, 7)
+            self.assertEqual(ending.note, f"stdout and stderr still held by pid {pid} (sleep)")
+            self.assertTrue(isAlive(pid))
+            self.assertLess(watcher.seconds, 1.5)
+
+    async def test_killDuringDrain(self) -> None:
+        """
+        Until its end is told, a kill finds what the main process left behind.
+        """
+        process, watcher = self.launch(script="trap '' TERM; setsid sleep 30 & echo $!")
+        await watcher.hears(lambda: watcher.out.endswith("\n"))
+        await deferLater(reactor, 0.2)
+        report = await process.kill(signal.SIGTERM, 0.05)
+        ending = await watcher.ended
+        self.assertEqual((report, ending.exitCode, ending.note), (KillReport(1), 0, ""))
+        self.assertFalse(isAlive(int(watcher.out)))
+
+    async def nasty(self) -> tuple[LaunchedProcess, Watcher, list[int]]:
+        """
+        Start a nasty tree.
+        """
+        process, watcher = self.launch(sys.executable, "-c", NASTY)
+        await watcher.hears(lambda: watcher.out.count("\n") == NASTY_SIZE)
+        pids = [int(line) for line in watcher.out.split()]
+        self.assertTrue(all(map(isAlive, pids)))
+        return process, watcher, pids
+
+    async def test_killTree(self) -> None:
+        """
+        A kill leaves no survivor, and another tree of the same kind is not
+        touched.
+        """
+        process, watcher, pids = await self.nasty()
+        other, otherWatcher, otherPids = await self.nasty()
+        report = await process.kill(signal.SIGTERM, 0.3)
+        self.assertEqual(report, KillReport(NASTY_SIZE))
+        self.assertFalse(any(map(isAlive, pids)))
+        self.assertTrue(all(map(isAlive, otherPids)))
+        ending = await watcher.ended
+        self.assertEqual((ending.signal, ending.note), (signal.SIGKILL, ""))
+        self.assertFalse(otherWatcher.ended.called)
+
+        again, report = process.kill(15, 5), await other.kill(signal.SIGKILL, 0)
+        self.assertEqual((await again, report), (KillReport(0), KillReport(NASTY_SIZE)))
+        self.assertFalse(any(map(isAlive, otherPids)))
+        await otherWatcher.ended
+
+    async def test_killBeforeStart(self) -> None:
+        """
+        A task may be killed before its start is told.
+        """
+        process, watcher = self.launch("sleep", "600")
+        killed = process.kill(signal.SIGTERM, 5)
+        await watcher.started
+        ending = await watcher.ended
+        self.assertEqual((await killed, ending.signal), (KillReport(1), signal.SIGTERM))
+
+    async def test_kindKill(self) -> None:
+        """
+        A task that cleans up on SIGTERM has the time for it.
+        """
+        process, watcher = self.launch(
+            script="trap 'sleep 0.3; echo clean; exit 3' TERM; echo ready\n"
+            "while :; do sleep 0.1; done"
+        )
+        await watcher.hears(lambda: watcher.out == "ready\n")
+        report = await process.kill(signal.SIGTERM, 20)
+        self.assertEqual(report.survivors, ())
+        ending = await watcher.ended
+        self.assertEqual((ending.exitCode, watcher.out), (3, "ready\nclean\n"))
+
+    async def test_stop(self) -> None:
+        """
+        A launcher that is stopped ends all tasks, also those that ignore it or
+        are held back, and gives everything back.
+        """
+        before = await descriptors()
+        _, nasty, pids = await self.nasty()
+        paused, flood = self.launch("yes")
+        paused.pauseProducing()
+        _, fresh = self.launch(script="sleep 600")
+        await self.launcher.stop()
+        self.assertFalse(any(map(isAlive, pids)))
+        self.assertEqual((await nasty.ended).signal, signal.SIGKILL)
+        self.assertEqual((await fresh.ended).signal, signal.SIGTERM)
+        self.assertEqual((await flood.ended).note, "the last of stdout was not read")
+        self.assertEqual((await descriptors(), os.listdir(self.scripts)), (before, []))
+
+    async def test_many(self) -> None:
+        """
+        200 tasks at once all succeed, and no descriptor stays.
+        """
+        before = await descriptors()
+        watchers = [self.launch("/bin/true")[1] for _ in range(200)]
+        for watcher in watchers:
+            self.assertEqual((await watcher.ended).exitCode, 0)
+        self.assertEqual(await descriptors(), before)
+
+    async def test_paused(self) -> None:
+        """
+        A task that prints without end is held back by its pipe while paused.
+        """
+        process, watcher = self.launch("yes")
+        process.pauseProducing()
+        await watcher.started
+        await deferLater(reactor, 0.3)
+        self.assertEqual(watcher.out, "")
+
+        process.resumeProducing()
+        await watcher.hears(lambda: len(watcher.out) > 1_000_000)
+        process.pauseProducing()
+        size = len(watcher.out)
+        await deferLater(reactor, 0.3)
+        self.assertEqual(len(watcher.out), size)
+        await process.kill(signal.SIGKILL, 0)
+        self.assertFalse(watcher.ended.called)
+        process.resumeProducing()
+        self.assertEqual((await watcher.ended).signal, signal.SIGKILL)
+        self.assertEqual(set(re.findall("[^y\n]", watcher.out)), set())
+
+    async def test_withoutPidfd(self) -> None:
+        """
+        Where the system has no pidfd, exits are noticed and kills work all the
+        same.
+        """
+
+        def noPidfd(pid: int) -> int:
+            raise OSError(errno.ENOSYS, "not here")
+
+        self.patch(os, "pidfd_open", noPidfd)
+        ending, watcher = await self.run_(script="echo hello; exit 3")
+        self.assertEqual((ending.exitCode, watcher.out), (3, "hello\n"))
+        process, watcher, pids = await self.nasty()
+        self.assertEqual(await process.kill(signal.SIGTERM, 0.1), KillReport(NASTY_SIZE))
+        self.assertFalse(any(map(isAlive, pids)))
+        self.assertEqual((await watcher.ended).signal, signal.SIGKILL)
+
+    async def test_statusTaken(self) -> None:
+        """
+        A part of the program that waits for children which are not its own does
+        not hang a task: it ends, and says what is not known.
+        """
+        _, watcher = self.launch("true")
+        os.waitpid(await watcher.started, 0)
+        ending = await watcher.ended
+        self.assertEqual((ending.exitCode, ending.signal), (None, None))
+        self.assertIn("somebody else waited for it", ending.note)
