@@ -108,9 +108,9 @@ class CommandConnection:
         self._timer: IDelayedCall | None = None
         self._resting: IDelayedCall | None = None
         self._factory = factory
-        self._service = ClientService(
-            _Watched(endpoint, self), Factory.forProtocol(self._build), self._delay, clock
-        )
+        connections = Factory.forProtocol(self._build)
+        connections.noisy = False
+        self._service = ClientService(_Watched(endpoint, self), connections, self._delay, clock)
 
     def request(self, message: Request) -> Deferred[Answer]:
         """

@@ -158,7 +158,7 @@ class JobCore:
         self.processClass = processClass
         self.connection = connection
         self.work = work
-        self.deadline = means.clock.seconds() + deadline if deadline else 0.0
+        self.deadline = deadline
         self.done = done
         self.outcome: Outcome | None = None
         self.started: Deferred[TaskStarted] | None = None
@@ -195,7 +195,7 @@ class JobCore:
         Wait for a place.
         """
         if self.deadline:
-            self.setTimer(self.deadline - self.means.clock.seconds())
+            self.setTimer(self.deadline)
         self.place = self.processClass.acquire()
         self.place.addCallbacks(self._inputs.placed, _ignoreCancelled)
 
@@ -206,10 +206,8 @@ class JobCore:
         means = self.means
         self.placed = True
         self.place = None
-        timeout = means.startTimeout
-        if self.deadline:
-            timeout = max(0.0, min(timeout, self.deadline - means.clock.seconds()))
-        self.setTimer(timeout)
+        if not self.deadline:
+            self.setTimer(means.startTimeout)
         self.factory = CallbackFactory(
             self.task,
             token_bytes(TOKEN_SIZE),
@@ -346,10 +344,9 @@ class JobCore:
         if not self.acknowledged:
             self.hangUp()
         self._log.info(
-            "Task {task} is over: {reason}{text}",
+            "Task {task} is over: {ending}",
             task=self.task,
-            reason=outcome.reason,
-            text=f", {outcome.text}" if outcome.text else "",
+            ending=verdicts.told(outcome),
             outcome=outcome,
         )
         if self.factory is None or self.factory.proven is None or self.gone:

@@ -16,7 +16,7 @@ from jobscheduler_tcp.client.command import CommandClientFactory
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT, CommandConnection
 from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.jobcore import START_TIMEOUT, Means
-from jobscheduler_tcp.client.ports import FIRST_PORT, LAST_PORT, CallbackPorts, Listen
+from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.client.strangers import Strangers
 from jobscheduler_tcp.errors import UnknownProcessClass
@@ -41,11 +41,9 @@ class ClientService(Service):
     def __init__(
         self,
         clock: IReactorTime,
-        listen: Listen,
+        ports: CallbackPorts,
         processClasses: Iterable[ProcessClass],
         *,
-        firstPort: int = FIRST_PORT,
-        lastPort: int = LAST_PORT,
         startTimeout: float = START_TIMEOUT,
         connectTimeout: float = CONNECT_TIMEOUT,
         window: int = WINDOW,
@@ -53,11 +51,9 @@ class ClientService(Service):
         wallClock: Callable[[], float] = time.time,
     ) -> None:
         """
-        @param listen: listen on a callback port (L{client.ports.tcpListen}).
-        @param firstPort: the highest callback port.
-        @param lastPort: the lowest one.
+        @param ports: the callback ports; several services may share them.
         @param startTimeout: seconds from a job's leaving the queue until the
-            start of its task must be confirmed.
+            start of its task must be confirmed, if it has no deadline of its own.
         @param connectTimeout: seconds to try to connect to a remote; with 0 the
             first failure decides.
         @param window: bytes of a task's output that may be under way.
@@ -65,12 +61,12 @@ class ClientService(Service):
         @param wallClock: seconds since 1970, shown to the remotes.
         """
         self.processClasses = {each.name: each for each in processClasses}
-        self.ports = CallbackPorts(clock, listen, firstPort, lastPort)
+        self.ports = ports
         self.strangers = Strangers(clock)
         self._clock = clock
         self._stopping = False
         heart = Heart(clock)
-        self._means = Means(clock, self.ports, heart, self.strangers, startTimeout, window)
+        self._means = Means(clock, ports, heart, self.strangers, startTimeout, window)
         factory = CommandClientFactory(heart, bootId=bootId, wallClock=wallClock)
         self._connections = {
             each.name: CommandConnection(

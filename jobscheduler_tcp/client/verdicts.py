@@ -89,3 +89,15 @@ def lost(reason: Failure, pid: int = 0) -> Outcome:
     if reason.check(RemoteProtocolError):
         return Outcome(Reason.PROTOCOL_ERROR, f"the remote broke the protocol: {text}", pid=pid)
     return Outcome(Reason.LOST, f"the confirmation connection broke: {text}", pid=pid)
+
+
+def told(outcome: Outcome) -> str:
+    """
+    An outcome in a few words.
+    """
+    words = str(outcome.reason)
+    if outcome.exitCode is not None:
+        words += f" with {outcome.exitCode}"
+    if outcome.signal is not None:
+        words += f" by signal {outcome.signal}"
+    return f"{words}: {outcome.text}" if outcome.text else words
