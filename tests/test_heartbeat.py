@@ -24,19 +24,31 @@ class Member:
         self._onBeat = onBeat
 
     def beat(self) -> None:
+        """
+        Count.
+        """
         self.beats += 1
         self._onBeat()
 
     def silent(self) -> None:
+        """
+        Count.
+        """
         self.silences += 1
 
 
 class HeartTests(SynchronousTestCase):
     def setUp(self) -> None:
+        """
+        A heart without connections.
+        """
         self.clock = Clock()
         self.heart = Heart(self.clock)
 
     def beat(self, times: int = 1) -> None:
+        """
+        Let the time of some beats pass.
+        """
         self.clock.pump([INTERVAL] * times)
 
     def test_beats(self) -> None:

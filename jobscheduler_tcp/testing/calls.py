@@ -12,7 +12,12 @@ from typing import TYPE_CHECKING, Any
 from twisted.internet.address import IPv4Address
 from twisted.internet.base import BaseConnector
 from twisted.internet.defer import Deferred
-from twisted.internet.error import CannotListenError, ConnectionDone, getConnectError
+from twisted.internet.error import (
+    CannotListenError,
+    ConnectBindError,
+    ConnectionDone,
+    getConnectError,
+)
 from twisted.internet.interfaces import IConnector, IListeningPort, IProtocolFactory
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.internet.task import deferLater
@@ -158,8 +163,11 @@ class _Dialled(MemoryTransport):
         self._dialling = True
         if port:
             self._dial()
+        elif connector.localPort:
+            taken = ConnectBindError(EADDRINUSE, os.strerror(EADDRINUSE))
+            host.network.later(0, self.failIfNotConnected, taken)
         else:
-            host.network.later(0, self._fail, EADDRINUSE if connector.localPort else EADDRNOTAVAIL)
+            host.network.later(0, self._fail, EADDRNOTAVAIL)
 
     def failIfNotConnected(self, error: Exception) -> None:
         """
@@ -229,7 +237,7 @@ class Stranger(Protocol):
     transport: MemoryTransport
 
     def __init__(self) -> None:
-        self.heard = b""
+        self.heard = bytearray()
         self.lost: Failure | None = None
 
     def dataReceived(self, data: bytes) -> None:

@@ -48,7 +48,7 @@ class FakeProcess:
         self.task = launch.task
         self.launch = launch
         self.receiver = receiver
-        self.input = b""
+        self.input = bytearray()
         self.inputEnded = False
         self.paused = False
         self.kills: list[tuple[int, float]] = []
@@ -232,7 +232,7 @@ class RecordingReceiver:
         self.started: TaskStarted | None = None
         self.ended: TaskEnded | None = None
         self.lost: Failure | None = None
-        self.output = {Stream.STDOUT: b"", Stream.STDERR: b""}
+        self.output = {Stream.STDOUT: bytearray(), Stream.STDERR: bytearray()}
         self.holdEnd: Deferred[None] | None = None
 
     def taskAttached(self, confirmation: ITaskConfirmation, message: TaskAttached) -> None:

@@ -19,13 +19,12 @@ from twisted.internet.interfaces import (
     IHostResolution,
     IProtocolFactory,
     IReactorPluggableNameResolver,
-    IReactorTCP,
-    IReactorTime,
     IResolutionReceiver,
 )
 from twisted.internet.protocol import ClientFactory
 from zope.interface import implementer
 
+from jobscheduler_tcp.interfaces import IDialReactor
 from jobscheduler_tcp.testing.calls import (
     MemoryConnector,
     MemoryPort,
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 EPHEMERAL = range(32768, 61000)
 
 
-@implementer(IReactorTime, IReactorTCP, IReactorPluggableNameResolver)
+@implementer(IDialReactor, IReactorPluggableNameResolver)
 class MemoryHost:
     """
     A machine of a L{MemoryNetwork}: give it to what wants a reactor that can

@@ -10,16 +10,12 @@ from typing import TYPE_CHECKING
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
-from twisted.internet.interfaces import (
-    IConsumer,
-    IProducer,
-    IProtocol,
-    IPushProducer,
-    ITCPTransport,
-)
+from twisted.internet.interfaces import IProducer, IProtocol, IPushProducer
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from jobscheduler_tcp.interfaces import IStreamTransport
 
 if TYPE_CHECKING:
     from jobscheduler_tcp.testing.connection import Flow
@@ -40,7 +36,7 @@ class Mark(Enum):
     RST = "rst"
 
 
-@implementer(ITCPTransport, IConsumer, IPushProducer)
+@implementer(IStreamTransport)
 class MemoryTransport:
     """
     One end of a L{MemoryConnection}, as its protocol sees it.

@@ -33,7 +33,7 @@ class Person(Protocol):
         self.made: Deferred[None] = Deferred()
         self.spoken: Deferred[None] = Deferred()
         self.over: Deferred[None] = Deferred()
-        self.heard = b""
+        self.heard = bytearray()
         self.reason = "still there"
         self.onHearing: Callable[[], object] = lambda: None
 
@@ -212,4 +212,4 @@ class Stage:
         """
         What each has heard, and how it ended.
         """
-        return [(person.heard, person.reason) for person in (self.client, self.server)]
+        return [(bytes(person.heard), person.reason) for person in (self.client, self.server)]
