@@ -1,0 +1,3 @@
+"""
+What it costs. See README.md beside this file.
+"""

@@ -1,0 +1,88 @@
+"""
+The services as a user starts them: twistd processes on loopback.
+"""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+from contextlib import ExitStack
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from time import monotonic, sleep
+from types import TracebackType
+
+# The command twistd, of the Python that runs us.
+TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+
+PATIENCE = 30  # seconds until a service must listen, or be gone
+
+
+def freePort() -> int:
+    """
+    Find a port on loopback that nobody has now.
+    """
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        port: int = found.getsockname()[1]
+        return port
+
+
+class Services:
+    """
+    Twistd processes in a temporary directory; gone when the C{with} statement is left.
+
+    @ivar directory: the temporary directory.
+    """
+
+    def __enter__(self) -> Services:
+        """
+        Make the directory.
+        """
+        self._stack = ExitStack()
+        self.directory = Path(self._stack.enter_context(TemporaryDirectory(prefix="jsremote-")))
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """
+        End the services, the last one first.
+        """
+        self._stack.close()
+
+    def start(self, role: str, port: int, *options: str) -> subprocess.Popen[bytes]:
+        """
+        Start a role and wait until it listens on C{port}.
+        """
+        log = self.directory / f"{role}.log"
+        process = subprocess.Popen(
+            [*TWISTD, "-n", "--pidfile=", f"--logfile={log}", "jsremote", "--role", role, *options],
+            cwd=self.directory,
+            stdin=subprocess.DEVNULL,
+        )
+        self._stack.callback(_end, process)
+        deadline = monotonic() + PATIENCE
+        while not _listens(port):
+            if process.poll() is not None or monotonic() > deadline:
+                raise SystemExit(f"the {role} did not start:\n{log.read_text()}")
+            sleep(0.02)
+        return process
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        return probe.connect_ex(("127.0.0.1", port)) == 0
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(PATIENCE)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
