@@ -220,7 +220,8 @@ class CommandPortProtocol(Protocol):
                 self._hear(self._documents.popleft())
         finally:
             self._working = False
-        hold = self._unread or not self.mayHearMore()
+        # While nothing waits we read on, to notice when the peer is gone.
+        hold = bool(self._documents)
         if hold is not self._held and not self.over:
             self._held = hold
             if hold:
@@ -247,7 +248,7 @@ class CommandPortProtocol(Protocol):
     def _failed(self, failure: Failure) -> None:
         if not self.over:  # otherwise connectionLost has cancelled the command
             self._log.failure("An answer to {peer} failed", failure=failure, peer=self.peer.host)
-            self.hangUp()
+            self.say([self._factory.plainCommands.failed()])
 
     def _obeyed(self, _: None) -> None:
         self._obeying = None
@@ -349,7 +350,7 @@ class CommandPortFactory(ServerFactory):
         if peer.host not in self._warned and len(self._warned) < _MAX_WARNED:
             self._warned.add(peer.host)
             self._log.warn(
-                "SCHEDULER-287  {peer} is not allowed to connect (level {level})",
+                "SCHEDULER-287  {peer} is not allowed to connect (its level is {allowed})",
                 peer=peer.host,
-                level=str(peer.level),
+                allowed=str(peer.level),
             )

@@ -77,7 +77,7 @@ class PlainCommands:
                 raise  # nobody waits for the answer any more
             except Exception:
                 self._log.failure("The command {name} failed", name=command.name[:MAX_INSERT])
-                said.append(self.error("jsremote-internal-error", "The command failed"))
+                said.append(self.failed())
             if said and said[-1].name == "ERROR":
                 break
         return said
@@ -93,6 +93,12 @@ class PlainCommands:
         Make the ERROR element of an answer.
         """
         return error(code, text, time=secondstamp(self._wallClock()))
+
+    def failed(self) -> Element:
+        """
+        Make the ERROR element for a mistake of ours, which tells nothing of it.
+        """
+        return self.error("jsremote-internal-error", "The command failed")
 
     async def _obeyOne(self, command: Element, peer: Peer) -> Iterable[Element]:
         name = command.name[:MAX_INSERT]
