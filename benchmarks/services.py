@@ -4,6 +4,7 @@ The services as a user starts them: twistd processes on loopback.
 
 from __future__ import annotations
 
+import os
 import socket
 import subprocess
 import sys
@@ -13,8 +14,14 @@ from tempfile import TemporaryDirectory
 from time import monotonic, sleep
 from types import TracebackType
 
+TOP = Path(__file__).resolve().parent.parent
+
 # The command twistd, of the Python that runs us.
 TWISTD = (sys.executable, "-c", "from twisted.scripts.twistd import run; run()")
+
+# The callback ports: below the ephemeral range of Linux, so that no connection of this host sits on
+# one of them.
+LOWEST_PORT = 31000
 
 PATIENCE = 30  # seconds until a service must listen, or be gone
 
@@ -60,11 +67,15 @@ class Services:
         Start a role and wait until it listens on C{port}.
         """
         log = self.directory / f"{role}.log"
-        process = subprocess.Popen(
-            [*TWISTD, "-n", "--pidfile=", f"--logfile={log}", "jsremote", "--role", role, *options],
-            cwd=self.directory,
-            stdin=subprocess.DEVNULL,
-        )
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [*TWISTD, "-n", "--pidfile=", "jsremote", "--role", role, *options],
+                cwd=self.directory,
+                env=os.environ | {"PYTHONPATH": str(TOP)},  # this checkout, not one installed
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+            )
         self._stack.callback(_end, process)
         deadline = monotonic() + PATIENCE
         while not _listens(port):

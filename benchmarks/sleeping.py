@@ -12,11 +12,7 @@ from pathlib import Path
 from statistics import median
 from time import perf_counter
 
-from benchmarks.services import PATIENCE, Services, freePort
-
-# The callback ports: below the ephemeral range of Linux, so that no connection of this host sits on
-# one of them.
-LOWEST_PORT = 31000
+from benchmarks.services import LOWEST_PORT, PATIENCE, Services, freePort
 
 CONFIGURATION = """\
 <spooler>
@@ -113,6 +109,7 @@ def run(arguments: Namespace) -> None:
         client = services.start("client", clientPort, "--config", str(configuration))
         commands = Client(clientPort, fifo)
 
+        commands.timeOfOne()  # warm both services up
         before = commands.timeOfOne()
         remoteBefore, clientBefore = resident(remote.pid), resident(client.pid)
         begin = perf_counter()
