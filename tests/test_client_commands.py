@@ -21,11 +21,11 @@ from jobscheduler_tcp.client import started
 from jobscheduler_tcp.client.commands import ClientCommands
 from jobscheduler_tcp.client.outputlog import MAX_LINE, OutputLog
 from jobscheduler_tcp.client.processclass import ProcessClass
-from jobscheduler_tcp.client.started import HISTORY
+from jobscheduler_tcp.client.started import HISTORY, WAITING
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.errors import ConnectionClosed
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
-from jobscheduler_tcp.messages import Stream, TaskEnded, TaskStarted, Work
+from jobscheduler_tcp.messages import Stream, Survivor, TaskEnded, TaskKilled, TaskStarted, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.plaincommands import Peer, PlainCommands
 from jobscheduler_tcp.security import Level
@@ -42,15 +42,39 @@ class FakeJob:
     work: Work
     processClass: str
     receiver: IConfirmationReceiver
-    position: int = 0
+    state: str = "waiting for response"
+    pid: int = 0
     done: Deferred[Outcome] = field(default_factory=Deferred)
     kills: list[tuple[int, float]] = field(default_factory=list)
+    killed: Deferred[TaskKilled] = field(default_factory=Deferred)
+    cancelled: bool = False
 
-    def kill(self, signal: int, grace: float) -> None:
+    def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
         """
         Remember it.
         """
         self.kills.append((signal, grace))
+        return self.killed
+
+    def cancel(self) -> None:
+        """
+        Remember it.
+        """
+        self.cancelled = True
+
+    def start(self) -> None:
+        """
+        The program runs.
+        """
+        self.state, self.pid = "waiting for end of task", 4711
+        self.receiver.taskStarted(TaskStarted(4711, 0.0, 0.0))
+
+    def end(self, outcome: Outcome) -> None:
+        """
+        It is over.
+        """
+        self.state = "over"
+        self.done.callback(outcome)
 
 
 class CommandsTestCase(SynchronousTestCase):
@@ -204,7 +228,7 @@ class StartTests(CommandsTestCase):
         self.patch(started, "MAX_TASKS", 1)
         self.say('<start_job job="/report"/>')
         self.assertEqual(self.refused('<start_job job="/report"/>')[0], "SCHEDULER-210")
-        self.ran[0].done.callback(Outcome(Reason.EXITED, exitCode=0))
+        self.ran[0].end(Outcome(Reason.EXITED, exitCode=0))
         self.say('<start_job job="/report"/>')
 
     def test_levels(self) -> None:
@@ -229,14 +253,29 @@ class StartTests(CommandsTestCase):
         state = self.say('<show_task id="1"/>').attributes["state"]
         self.assertEqual(state, "killing")
 
+    def test_killReport(self) -> None:
+        """
+        Who survived a kill, and that a kill was not possible, is logged.
+        """
+        self.say('<start_job job="/report"/>')
+        self.say('<start_job job="/report"/>')
+        for number in (1, 2):
+            self.say(f'<kill_task job="/report" id="{number}" immediately="yes"/>')
+        with capturedLogs() as events:
+            self.ran[0].killed.callback(TaskKilled(1, "", 1, (Survivor(4712, "dd"),)))
+            self.ran[1].killed.errback(ConnectionClosed("gone"))
+        self.assertEqual((events[0]["pid"], events[0]["command"]), (4712, "dd"))
+        self.assertEqual((events[1]["task"], events[1]["why"]), (2, "gone"))
+
     def test_killWaiting(self) -> None:
         """
         A task that waits for its process class leaves the queue.
         """
         self.say('<start_job job="/report"/>')
-        self.ran[0].position = 3
+        self.ran[0].state = WAITING
         self.say('<kill_task job="/report" id="1"/>')
-        self.assertEqual(self.ran[0].kills, [(15, 0.0)])
+        self.assertTrue(self.ran[0].cancelled)
+        self.assertEqual(self.ran[0].kills, [])
 
     def test_killUnknown(self) -> None:
         """
@@ -270,14 +309,14 @@ class ShowTests(CommandsTestCase):
         A task has JobScheduler's words on its way.
         """
         self.say('<start_job job="/report"/>')
-        self.ran[0].position = 1
+        self.ran[0].state = WAITING
         self.assertEqual(self.states(), "waiting_for_process")
-        self.ran[0].position = 0
+        self.ran[0].state = "waiting for a callback port"
         self.assertEqual(self.states(), "starting")
-        self.ran[0].receiver.taskStarted(TaskStarted(4711, 0.0, 0.0))
+        self.ran[0].start()
         self.assertEqual(self.states(), "running_remote_process")
         self.clock.advance(5)
-        self.ran[0].done.callback(Outcome(Reason.EXITED, exitCode=3))
+        self.ran[0].end(Outcome(Reason.EXITED, exitCode=3))
         task = self.say('<show_task id="1"/>')
         self.assertEqual(
             [task.attributes[name] for name in ("state", "reason", "exit_code", "pid")],
@@ -298,7 +337,7 @@ class ShowTests(CommandsTestCase):
             (Outcome(Reason.LOST, "gone"), "jsremote-lost", {}),
         ):
             self.say('<start_job job="/report"/>')
-            self.ran[-1].done.callback(outcome)
+            self.ran[-1].end(outcome)
             task = self.say(f'<show_task id="{len(self.ran)}"/>')
             self.assertEqual(task.attributes["reason"], str(outcome.reason))
             self.assertEqual(task.attributes | attributes, task.attributes)
@@ -321,10 +360,10 @@ class ShowTests(CommandsTestCase):
         for _ in range(4):
             self.say('<start_job job="/report"/>')
         self.night.running = 2
-        self.ran[2].position, self.ran[3].position = 2, 1
-        self.ran[0].receiver.taskStarted(TaskStarted(4711, 0.0, 0.0))
+        self.ran[2].state = self.ran[3].state = WAITING
+        self.ran[0].start()
         self.say('<start_job job="/tidy"/>')
-        self.ran[4].done.callback(Outcome(Reason.EXITED, exitCode=1))
+        self.ran[4].end(Outcome(Reason.EXITED, exitCode=1))
 
         state = self.say("<show_state/>")
         self.assertEqual(
@@ -347,7 +386,7 @@ class ShowTests(CommandsTestCase):
         self.assertEqual(queued.attributes, {"length": "2"})
         self.assertEqual(
             [(task.attributes["id"], task.attributes["position"]) for task in queued.children],
-            [("3", "2"), ("4", "1")],
+            [("3", "1"), ("4", "2")],
         )
         self.assertEqual(history.children, [])
         _, _, error, history = tidy.children
@@ -371,7 +410,7 @@ class ShowTests(CommandsTestCase):
         self.assertEqual([each.attributes["task"] for each in processes.children], ["1", "2"])
         self.assertEqual(
             [(each.attributes["task"], each.attributes["position"]) for each in waiting.children],
-            [("4", "1"), ("3", "2")],
+            [("3", "1"), ("4", "2")],
         )
         self.assertEqual(self.say('<show_job job="/report"/>'), report)
 
@@ -381,7 +420,7 @@ class ShowTests(CommandsTestCase):
         """
         for _ in range(HISTORY + 1):
             self.say('<start_job job="/report"/>')
-            self.ran[-1].done.callback(Outcome(Reason.EXITED, exitCode=0))
+            self.ran[-1].end(Outcome(Reason.EXITED, exitCode=0))
         self.refused('<show_task id="1"/>')
         self.say('<show_task id="2"/>')
         report = self.say('<show_job job="/report"/>')
@@ -395,7 +434,7 @@ class ShowTests(CommandsTestCase):
         self.say('<start_job job="/report"/>')
         outcome = Outcome(Reason.EXITED, exitCode=3)
         with capturedLogs() as events:
-            self.ran[0].done.callback(outcome)
+            self.ran[0].end(outcome)
         self.assertEqual(events[0]["reason"], Reason.EXITED)
         self.assertIs(self.successResultOf(self.ran[0].done), outcome)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Mapping
 from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.client.shown import jobElement, processClassElement, taskElement
-from jobscheduler_tcp.client.started import Pairs, Run, StartedTasks
+from jobscheduler_tcp.client.started import Give, Overview, Pairs, StartedTasks
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.plaincommands import Handler, Peer, secondstamp
@@ -35,20 +35,21 @@ class ClientCommands:
 
     def __init__(
         self,
-        run: Run,
+        give: Give,
         jobs: Iterable[ConfiguredJob],
         processClasses: Iterable[ProcessClass],
         about: Mapping[str, str] | None = None,
         wallClock: Callable[[], float] = time.time,
     ) -> None:
         """
+        @param give: gives a job to the client, such as C{ClientService.run}.
         @param about: attributes of the answer to C{show_state}, such as
             C{tcp_port}.
         """
         self._jobs = {job.name: job for job in jobs}
         self._processClasses = list(processClasses)
         self._wallClock = wallClock
-        self._tasks = StartedTasks(run, wallClock)
+        self._tasks = StartedTasks(give, wallClock)
         self._about = {
             "spooler_running_since": secondstamp(wallClock()),
             "state": "running",
@@ -89,7 +90,7 @@ class ClientCommands:
                 raise _unexpected("params or environment", child)
         task = self._tasks.add(job)
         # As JobScheduler answers: enqueued, nothing done yet.
-        answer = element("ok", {}, [taskElement(task)])
+        answer = element("ok", {}, [taskElement(task, Overview(()))])
         self._tasks.start(task, parameters, environment)
         return answer
 
@@ -97,45 +98,41 @@ class ClientCommands:
         job = self._job(command)
         task = self._tasks.alive.get(_number(command, "id"))
         # A real JobScheduler says ok to a task that it does not know, too.
-        if task is not None and task.job is job and task.running is not None:
+        if task is not None and task.job is job:
             if command.attributes.get("immediately", "no") in ("yes", "true", "1"):
                 timeout = command.attributes.get("timeout", "")
-                task.killed = True
                 if timeout.isdecimal() and timeout.isascii():
-                    task.running.kill(_SIGTERM, float(timeout[:9]))
+                    self._tasks.kill(task, _SIGTERM, float(timeout[:9]))
                 else:
-                    task.running.kill(_SIGKILL, 0.0)
-            elif task.position:
-                # One that waits leaves the queue; one that runs is asked to end,
-                # which shell tasks do not hear (protocol document, 6.1).
-                task.killed = True
-                task.running.kill(_SIGTERM, 0.0)
+                    self._tasks.kill(task, _SIGKILL, 0.0)
+            elif task.waits:
+                # One that runs is asked to end, which shell tasks do not hear
+                # (protocol document, 6.1).
+                self._tasks.withdraw(task)
         return element("ok")
 
     def _showState(self, command: Element, peer: Peer) -> Element:
-        alive = self._tasks.alive.values()
+        overview = self._overview()
+        jobs = [jobElement(job, self._tasks, overview) for job in self._jobs.values()]
+        classes = [processClassElement(each, overview) for each in self._processClasses]
         return element(
             "state",
             {"time": secondstamp(self._wallClock()), **self._about},
-            [
-                element("jobs", {}, [jobElement(job, self._tasks) for job in self._jobs.values()]),
-                element(
-                    "process_classes",
-                    {},
-                    [processClassElement(each, alive) for each in self._processClasses],
-                ),
-            ],
+            [element("jobs", {}, jobs), element("process_classes", {}, classes)],
         )
 
     def _showJob(self, command: Element, peer: Peer) -> Element:
-        return jobElement(self._job(command), self._tasks)
+        return jobElement(self._job(command), self._tasks, self._overview())
 
     def _showTask(self, command: Element, peer: Peer) -> Element:
         number = _number(command, "id")
         task = self._tasks.find(number)
         if task is None:
             raise CommandRefused("SCHEDULER-207", f"There is no task {number}")
-        return taskElement(task)
+        return taskElement(task, self._overview())
+
+    def _overview(self) -> Overview:
+        return Overview(self._tasks.alive.values())
 
     def _job(self, command: Element) -> ConfiguredJob:
         path = command.attributes.get("job", "")

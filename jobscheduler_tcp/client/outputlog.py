@@ -26,14 +26,12 @@ class OutputLog:
     Log what one task prints. At most one unfinished line of each stream is
     kept.
 
-    @ivar pid: of the task's program, 0 before it runs.
     @ivar began: when the program was said to run, seconds since 1970; 0 before.
     """
 
     _log = Logger()
 
     def __init__(self, job: str, task: int, wallClock: Callable[[], float] = time.time) -> None:
-        self.pid = 0
         self.began = 0.0
         self._wallClock = wallClock
         self._job = job
@@ -49,7 +47,6 @@ class OutputLog:
         """
         The program runs.
         """
-        self.pid = message.pid
         self.began = self._wallClock()
 
     def outputReceived(self, stream: Stream, data: bytes) -> None:

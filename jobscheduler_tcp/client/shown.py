@@ -8,18 +8,20 @@ pass over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from signal import Signals
 
 from jobscheduler_tcp.client.processclass import ProcessClass
-from jobscheduler_tcp.client.started import StartedTask, StartedTasks
+from jobscheduler_tcp.client.started import Overview, StartedTask, StartedTasks
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.plaincommands import secondstamp, timestamp
 from jobscheduler_tcp.wire.documents import Element, element, error
 
+# How many tasks one list shows; the counts are of all.
+LISTED = 1000
 
-def taskElement(task: StartedTask) -> Element:
+
+def taskElement(task: StartedTask, overview: Overview) -> Element:
     """
     A task, under way or over.
     """
@@ -34,13 +36,14 @@ def taskElement(task: StartedTask) -> Element:
         "steps": "0" if task.outcome is None else "1",
         "force_start": "yes",
     }
-    if task.running is not None:
+    if task.given is not None:
         attributes["cause"] = "queue_at"
+        if task.given.pid:
+            attributes["pid"] = str(task.given.pid)
     if task.output.began:
         attributes["running_since"] = timestamp(task.output.began)
-        attributes["pid"] = str(task.output.pid)
-    if task.position:
-        attributes["position"] = str(task.position)
+    if task.number in overview.position:
+        attributes["position"] = str(overview.position[task.number])
     children = []
     if task.outcome is not None:
         attributes["end_time"] = timestamp(task.ended)
@@ -49,14 +52,14 @@ def taskElement(task: StartedTask) -> Element:
     return element("task", attributes, children)
 
 
-def jobElement(job: ConfiguredJob, tasks: StartedTasks) -> Element:
+def jobElement(job: ConfiguredJob, tasks: StartedTasks, overview: Overview) -> Element:
     """
     A job, its tasks under way, those that wait, and the last that are over.
     """
-    alive = tasks.aliveOf(job)
-    waiting = [task for task in alive if task.position]
-    running = [task for task in alive if not task.position]
+    running = overview.ofJob(job.name, waiting=False)
+    waiting = overview.ofJob(job.name, waiting=True)
     over = [task for task in tasks.over if task.job is job]
+    ended = tasks.ended[job.name]
     attributes = {
         "path": f"/{job.name}",
         "name": job.name,
@@ -64,8 +67,8 @@ def jobElement(job: ConfiguredJob, tasks: StartedTasks) -> Element:
         "state": "running" if running else "pending",
         "title": job.title,
         "process_class": f"/{job.processClass}",
-        "all_steps": str(tasks.ended[job.name]),
-        "all_tasks": str(tasks.ended[job.name] + len(alive)),
+        "all_steps": str(ended),
+        "all_tasks": str(ended + len(running) + len(waiting)),
         "order": "no",
         "in_period": "yes",
         "enabled": "yes",
@@ -80,16 +83,17 @@ def jobElement(job: ConfiguredJob, tasks: StartedTasks) -> Element:
                 "task": str(task.number),
                 "enqueued": timestamp(task.enqueued),
                 "start_at": timestamp(task.enqueued),
-                "position": str(task.position),
+                "position": str(overview.position[task.number]),
             },
         )
-        for task in waiting
+        for task in waiting[:LISTED]
     ]
+    listed = [taskElement(task, overview) for task in running[:LISTED]]
     return element(
         "job",
         attributes,
         [
-            element("tasks", {"count": str(len(running))}, map(taskElement, running)),
+            element("tasks", {"count": str(len(running))}, listed),
             element("queued_tasks", {"length": str(len(waiting))}, queued),
             *(_errors(over[-1]) if over else ()),
             element("history", {}, map(_historyEntry, reversed(over))),
@@ -97,11 +101,10 @@ def jobElement(job: ConfiguredJob, tasks: StartedTasks) -> Element:
     )
 
 
-def processClassElement(processClass: ProcessClass, tasks: Iterable[StartedTask]) -> Element:
+def processClassElement(processClass: ProcessClass, overview: Overview) -> Element:
     """
     A process class, who runs in it and who waits for it.
     """
-    own = [task for task in tasks if task.job.processClass == processClass.name]
     processes = [
         element(
             "process",
@@ -112,8 +115,7 @@ def processClassElement(processClass: ProcessClass, tasks: Iterable[StartedTask]
                 "running_since": timestamp(task.output.began or task.enqueued),
             },
         )
-        for task in own
-        if not task.position
+        for task in overview.ofClass(processClass.name, waiting=False)[:LISTED]
     ]
     waiting = [
         element(
@@ -121,11 +123,10 @@ def processClassElement(processClass: ProcessClass, tasks: Iterable[StartedTask]
             {
                 "job": f"/{task.job.name}",
                 "task": str(task.number),
-                "position": str(task.position),
+                "position": str(overview.position[task.number]),
             },
         )
-        for task in sorted(own, key=lambda task: task.position)
-        if task.position
+        for task in overview.ofClass(processClass.name, waiting=True)[:LISTED]
     ]
     return element(
         "process_class",

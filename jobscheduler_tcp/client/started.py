@@ -6,20 +6,21 @@ over.
 from __future__ import annotations
 
 import time
-from collections import Counter, deque
-from collections.abc import Callable
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from itertools import count
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client.outputlog import OutputLog
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
-from jobscheduler_tcp.messages import Work
+from jobscheduler_tcp.messages import TaskKilled, Work
 from jobscheduler_tcp.outcome import Outcome
 
 # How many tasks that are over are remembered, and how many may be under way: as
@@ -30,32 +31,49 @@ MAX_TASKS = 10000
 Pairs = tuple[tuple[str, str], ...]
 
 
-class RunningJob(Protocol):
+class GivenJob(Protocol):
     """
-    A job that was given to the client, such as a
-    L{Job<jobscheduler_tcp.client.job.Job>}.
-
-    @ivar done: fires once with the outcome, never fails.
-    @ivar position: in the queue of the process class, 0 if it does not wait.
+    What is asked of a L{RunningJob<jobscheduler_tcp.client.job.RunningJob>}.
     """
 
     done: Deferred[Outcome]
 
     @property
-    def position(self) -> int:
+    def state(self) -> str:
         """
-        1 for the next.
+        Where it stands.
         """
 
-    def kill(self, signal: int, grace: float) -> object:
+    @property
+    def pid(self) -> int:
+        """
+        Of the task's program, 0 if it is not known to run.
+        """
+
+    def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
         """
         End it, wherever it stands.
+        """
+
+    def cancel(self) -> None:
+        """
+        Let it not run.
         """
 
 
 # How to give a job to the client: what to run, in which process class, and who
 # hears of it.
-Run = Callable[[Work, str, IConfirmationReceiver], RunningJob]
+Give = Callable[[Work, str, IConfirmationReceiver], GivenJob]
+
+# The words of RunningJob.state, and JobScheduler's.
+WAITING = "waiting for a process"
+_WORDS = {
+    WAITING: "waiting_for_process",
+    "waiting for a callback port": "starting",
+    "waiting for response": "starting",
+    "waiting for end of task": "running_remote_process",
+    "over": "closed",
+}
 
 
 @dataclass(slots=True, eq=False)
@@ -67,6 +85,7 @@ class StartedTask:
     @ivar enqueued: when it was asked for, seconds since 1970.
     @ivar ended: when it was over; 0 before.
     @ivar killed: whether a command asked for its end.
+    @ivar given: C{None} until it is given to the client.
     """
 
     number: int
@@ -75,30 +94,26 @@ class StartedTask:
     enqueued: float
     ended: float = 0.0
     killed: bool = False
-    running: RunningJob | None = None
+    given: GivenJob | None = None
     outcome: Outcome | None = None
 
     @property
-    def position(self) -> int:
+    def waits(self) -> bool:
         """
-        The place in the queue of its process class, 0 if it does not wait.
+        Whether it is in the queue of its process class.
         """
-        return self.running.position if self.running is not None else 0
+        return self.given is not None and self.given.state == WAITING
 
     @property
     def state(self) -> str:
         """
         JobScheduler's word for where it stands.
         """
-        if self.running is None:
+        if self.given is None:
             return "none"
-        if self.outcome is not None:
-            return "closed"
-        if self.killed:
+        if self.killed and self.outcome is None:
             return "killing"
-        if self.position:
-            return "waiting_for_process"
-        return "running_remote_process" if self.output.began else "starting"
+        return _WORDS[self.given.state]
 
 
 class StartedTasks:
@@ -112,8 +127,8 @@ class StartedTasks:
 
     _log = Logger()
 
-    def __init__(self, run: Run, wallClock: Callable[[], float] = time.time) -> None:
-        self._run = run
+    def __init__(self, give: Give, wallClock: Callable[[], float] = time.time) -> None:
+        self._give = give
         self._wallClock = wallClock
         self._numbers = count(1)
         self.alive: dict[int, StartedTask] = {}
@@ -127,12 +142,6 @@ class StartedTasks:
         return self.alive.get(number) or next(
             (task for task in self.over if task.number == number), None
         )
-
-    def aliveOf(self, job: ConfiguredJob) -> list[StartedTask]:
-        """
-        The tasks of a job that are under way.
-        """
-        return [task for task in self.alive.values() if task.job is job]
 
     def add(self, job: ConfiguredJob) -> StartedTask:
         """
@@ -159,8 +168,25 @@ class StartedTasks:
             parameters=merged(configured.parameters, parameters),
             environment=tuple(dict((*configured.environment, *environment, *own)).items()),
         )
-        task.running = self._run(work, task.job.processClass, task.output)
-        task.running.done.addCallback(self._ended, task)
+        task.given = self._give(work, task.job.processClass, task.output)
+        task.given.done.addCallback(self._ended, task)
+
+    def kill(self, task: StartedTask, signal: int, grace: float) -> None:
+        """
+        End a task, and log what became of that.
+        """
+        assert task.given is not None
+        task.killed = True
+        killing = task.given.kill(signal, grace)
+        killing.addCallback(self._killed, task).addErrback(self._notKilled, task)
+
+    def withdraw(self, task: StartedTask) -> None:
+        """
+        Take a task that waits out of the queue.
+        """
+        assert task.given is not None
+        task.killed = True
+        task.given.cancel()
 
     def _ended(self, outcome: Outcome, task: StartedTask) -> Outcome:
         task.outcome = outcome
@@ -177,6 +203,55 @@ class StartedTasks:
             text=outcome.text,
         )
         return outcome
+
+    def _killed(self, report: TaskKilled, task: StartedTask) -> None:
+        for survivor in report.survivors:
+            self._log.warn(
+                "Task {task} was killed, but process {pid} ({command}) survived",
+                task=task.number,
+                pid=survivor.pid,
+                command=survivor.command,
+            )
+
+    def _notKilled(self, reason: Failure, task: StartedTask) -> None:
+        self._log.warn(
+            "Task {task} could not be killed: {why}",
+            task=task.number,
+            why=reason.getErrorMessage(),
+        )
+
+
+class Overview:
+    """
+    Who has which tasks under way, at one moment. Each list is in the order of
+    the commands, which is that of the queues.
+
+    @ivar position: of each task that waits, by number, in the queue of its
+        process class.
+    """
+
+    def __init__(self, tasks: Iterable[StartedTask]) -> None:
+        self.position: dict[int, int] = {}
+        self._of: defaultdict[tuple[str, str, bool], list[StartedTask]] = defaultdict(list)
+        for task in tasks:
+            waits = task.waits
+            self._of["job", task.job.name, waits].append(task)
+            queue = self._of["class", task.job.processClass, waits]
+            queue.append(task)
+            if waits:
+                self.position[task.number] = len(queue)
+
+    def ofJob(self, name: str, *, waiting: bool) -> list[StartedTask]:
+        """
+        The tasks of a job.
+        """
+        return self._of["job", name, waiting]
+
+    def ofClass(self, name: str, *, waiting: bool) -> list[StartedTask]:
+        """
+        The tasks of a process class.
+        """
+        return self._of["class", name, waiting]
 
 
 def merged(first: Pairs, second: Pairs) -> Pairs:

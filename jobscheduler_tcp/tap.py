@@ -1,0 +1,268 @@
+"""
+The two services of C{twistd jsremote}: a remote, and a client with the jobs of
+its configuration.
+
+Here the parts are put together, and here is what only a program of its own may
+do: know the reactor, and change what belongs to the whole process.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import sys
+import time
+from socket import socket
+from typing import TYPE_CHECKING, cast
+
+from twisted.application.service import IService, MultiService, Service
+from twisted.internet.defer import Deferred, maybeDeferred
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
+from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.posixbase import PosixReactorBase
+from twisted.logger import Logger
+from twisted.python import usage
+
+from jobscheduler_tcp import __version__
+from jobscheduler_tcp.config.settings import OPTIONS, Settings, endpoint, settingsOf
+from jobscheduler_tcp.errors import ConfigurationError, PortTaken
+from jobscheduler_tcp.interfaces import ICallbackReactor, IDialReactor, ILaunchReactor
+from jobscheduler_tcp.security import AllowedHosts, Level
+from jobscheduler_tcp.sockets import listenOrTell
+
+if TYPE_CHECKING:
+    from jobscheduler_tcp.commandport import CommandPortFactory
+
+
+class Options(usage.Options):
+    """
+    What C{twistd jsremote} can be told; the environment and the file can say
+    most of it too.
+
+    @ivar settings: what all of them together say.
+    """
+
+    synopsis = "--role remote|client [options]"
+    longdesc = (
+        "An option wins over a variable of the environment (JSREMOTE_LISTEN for --listen), the "
+        "variable over the configuration file, the file over the default."
+    )
+    optParameters = [
+        ["role", None, None, "remote (runs tasks for clients) or client (has jobs for remotes)"],
+        ["listen", None, None, "where commands are taken: tcp:PORT or tcp:PORT:interface=ADDRESS"],
+        ["config", None, None, "configuration file in the form of scheduler.xml"],
+        ["max-tasks", None, None, "remote: tasks at once, 0 for any number"],
+        ["callback-ports", None, None, "client: where remotes call back to, as in 59900-59999"],
+    ]
+    optFlags = [
+        ["insecure", None, "Take everybody's commands, on whatever address"],
+        ["show-config", None, "Print every setting and where it came from, and exit"],
+    ]
+
+    settings: Settings
+
+    def __init__(self) -> None:
+        usage.Options.__init__(self)
+        self._allow: list[str] = []
+
+    def opt_allow(self, text: str) -> None:
+        """
+        HOST=LEVEL: whose commands are taken, and how far; may be repeated
+        """
+        self._allow.append(text)
+
+    def opt_version(self) -> None:
+        """
+        Print the version and exit
+        """
+        print(f"jsremote {__version__}")
+        raise SystemExit(0)
+
+    def postOptions(self) -> None:
+        """
+        Decide the settings.
+        """
+        given = {name: self[name] for name in OPTIONS if self.get(name) not in (None, 0)}
+        if self._allow:
+            given["allow"] = " ".join(self._allow)
+        if self["insecure"]:
+            given["insecure"] = "yes"
+        try:
+            self.settings = settingsOf(given, os.environ)
+        except ConfigurationError as error:
+            raise _exit(error) from error
+        except ValueError as error:
+            raise usage.UsageError(str(error)) from error
+        if self["show-config"]:
+            print(self.settings.show())
+            for warning in self.settings.configuration.warnings:
+                print(f"jsremote: {warning}", file=sys.stderr)
+            raise SystemExit(0)
+
+
+def makeService(options: Options) -> IService:
+    """
+    Listen, before twistd becomes a daemon, so that a port that is taken is told
+    to whoever started it; and make the service.
+    """
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - twistd has chosen by now
+
+    reactor = cast(PosixReactorBase, installed)
+    # Twisted's clock is the wall clock: set back by an hour, nothing would
+    # happen for an hour.
+    reactor.seconds = time.monotonic
+    raiseDescriptorLimit()
+    return serviceOf(reactor, options.settings, listen(options.settings))
+
+
+def listen(settings: Settings) -> socket:
+    """
+    Listen, or exit with one line that tells why not.
+    """
+    try:
+        return listenOrTell(*settings.listen.value)
+    except PortTaken as error:
+        raise _exit(error) from error
+    except OSError as error:
+        where = endpoint(*settings.listen.value)
+        raise _exit(f"cannot listen on {where}: {error.strerror or error}") from error
+
+
+def serviceOf(reactor: PosixReactorBase, settings: Settings, listening: socket) -> IService:
+    """
+    Put a service together.
+    """
+    where = endpoint(*listening.getsockname()[:2])
+    service = MultiService()
+    make = _remote if settings.role.value == "remote" else _client
+    server = AdoptedStreamServerEndpoint(reactor, listening.detach(), listening.family)
+    service.addService(make(reactor, settings, server, where))
+    service.addService(_Announcement(settings, where))
+    return service
+
+
+class _Announcement(Service):
+    """
+    Tell where a service listens, once it does, and what it passed over.
+    """
+
+    _log = Logger()
+
+    def __init__(self, settings: Settings, where: str) -> None:
+        self._settings = settings
+        self._where = where
+
+    def startService(self) -> None:
+        Service.startService(self)
+        for warning in self._settings.configuration.warnings:
+            self._log.warn("{warning}", warning=warning)
+        role = self._settings.role.value
+        self._log.info("jsremote {role} listens on {where}", role=role, where=self._where)
+
+
+def _remote(
+    reactor: PosixReactorBase, settings: Settings, server: IStreamServerEndpoint, where: str
+) -> IService:
+    from jobscheduler_tcp.remote.launcher import ProcessLauncher  # noqa: PLC0415 - only this role
+    from jobscheduler_tcp.remote.service import RemoteService  # noqa: PLC0415
+
+    return RemoteService(
+        cast(IDialReactor, reactor),
+        ProcessLauncher(cast(ILaunchReactor, reactor)),
+        [server],
+        allowedHosts(settings),
+        maxTasks=settings.maxTasks.value,
+        jobs={job.name: job.work for job in settings.configuration.jobs},
+    )
+
+
+def _client(
+    reactor: PosixReactorBase, settings: Settings, server: IStreamServerEndpoint, where: str
+) -> IService:
+    from jobscheduler_tcp.client.commands import ClientCommands  # noqa: PLC0415 - only this role
+    from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen  # noqa: PLC0415
+    from jobscheduler_tcp.client.processclass import ProcessClass  # noqa: PLC0415
+    from jobscheduler_tcp.client.service import ClientService  # noqa: PLC0415
+    from jobscheduler_tcp.commandport import CommandPortFactory  # noqa: PLC0415
+
+    first, last = settings.callbackPorts.value
+    classes = [
+        ProcessClass(
+            configured.name,
+            HostnameEndpoint(reactor, configured.host, configured.port),
+            configured.maxProcesses,
+            endpoint(configured.host, configured.port),
+        )
+        for configured in settings.configuration.processClasses
+        if configured.host
+    ]
+    ports = CallbackPorts(reactor, tcpListen(cast(ICallbackReactor, reactor)), first, last)
+    client = ClientService(reactor, ports, classes)
+    ip, _, port = where.rpartition(":")
+    about = {
+        "config_file": settings.configuration.path,
+        "tcp_port": port,
+        "ip_address": ip.strip("[]"),
+    }
+    commands = ClientCommands(client.run, settings.configuration.jobs, classes, about)
+    factory = CommandPortFactory(allowedHosts(settings).levelOf, commands.commands(), reactor)
+    service = MultiService()
+    service.addService(client)
+    service.addService(_CommandPort(server, factory))
+    return service
+
+
+class _CommandPort(Service):
+    """
+    Take commands at an endpoint.
+    """
+
+    _log = Logger()
+
+    def __init__(self, server: IStreamServerEndpoint, factory: CommandPortFactory) -> None:
+        self._server = server
+        self._factory = factory
+        self._port: Deferred[IListeningPort] | None = None
+
+    def startService(self) -> None:
+        Service.startService(self)
+        self._port = self._server.listen(self._factory)
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        if self._port is not None:
+            port = await self._port
+            await maybeDeferred(port.stopListening)
+        await self._factory.disconnect()
+
+
+def raiseDescriptorLimit() -> None:
+    """
+    Take as many descriptors as the system lets us: a task needs about six.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    except (OSError, ValueError):
+        pass  # macOS says "unlimited" and does not mean it
+
+
+def allowedHosts(settings: Settings) -> AllowedHosts:
+    """
+    The levels of all addresses that are configured.
+    """
+    entries = [
+        (address, allowed.level)
+        for allowed in settings.allow.value
+        for address in allowed.addresses
+    ]
+    # Without an entry this machine could do everything; but hosts are
+    # configured, only none of their names is known.
+    return AllowedHosts(entries or [("0.0.0.0", Level.NONE)])  # noqa: S104
+
+
+def _exit(error: object) -> SystemExit:
+    return SystemExit(f"jsremote: {error}")

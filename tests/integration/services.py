@@ -1,0 +1,206 @@
+"""
+Real twistd processes for tests.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from pathlib import Path
+from shutil import rmtree
+from tempfile import mkdtemp
+
+from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred
+from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
+from twisted.internet.interfaces import IReactorProcess, IReactorTCP
+from twisted.internet.process import Process
+from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
+from twisted.python.failure import Failure
+from twisted.trial.unittest import TestCase
+
+from jobscheduler_tcp.wire.documents import Element, parse
+
+TOP = Path(__file__).resolve().parent.parent.parent
+
+# Seconds that anything here may take on a machine that has much else to do.
+PATIENCE = 60
+
+_RUN = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
+
+
+class Program(ProcessProtocol):
+    """
+    A program, what it prints and how it ends.
+
+    @ivar ended: fires with the exit code, negative for a signal.
+    """
+
+    transport: Process
+
+    def __init__(self) -> None:
+        self.output = b""
+        self.errors = b""
+        self.ended: Deferred[int] = Deferred()
+        self._waiting: list[tuple[re.Pattern[str], Deferred[re.Match[str]]]] = []
+
+    def outReceived(self, data: bytes) -> None:
+        """
+        Look whether somebody waits for this.
+        """
+        self.output += data
+        text = self.output.decode("utf-8", "replace")
+        for waiting in list(self._waiting):
+            pattern, found = waiting
+            match = pattern.search(text)
+            if match is not None:
+                self._waiting.remove(waiting)
+                found.callback(match)
+
+    def errReceived(self, data: bytes) -> None:
+        """
+        Keep it.
+        """
+        self.errors += data
+
+    def processEnded(self, reason: Failure) -> None:
+        """
+        Tell everybody who waits.
+        """
+        for _, found in self._waiting:
+            found.errback(AssertionError(f"ended, having said {self.output!r} {self.errors!r}"))
+        value = reason.value
+        code = getattr(value, "exitCode", None)
+        self.ended.callback(-getattr(value, "signal", 0) if code is None else code)
+
+    def says(self, pattern: str) -> Deferred[re.Match[str]]:
+        """
+        Wait for a line of the output.
+        """
+        found: Deferred[re.Match[str]] = Deferred()
+        self._waiting.append((re.compile(pattern + r"\s*$", re.MULTILINE), found))
+        self.outReceived(b"")
+        return found.addTimeout(PATIENCE, installed)
+
+    def exits(self) -> Deferred[int]:
+        """
+        Wait for the end.
+        """
+        ended: Deferred[int] = Deferred()
+
+        def tell(code: int) -> int:
+            ended.callback(code)
+            return code
+
+        self.ended.addCallback(tell)
+        return ended.addTimeout(PATIENCE, installed)
+
+    def signal(self, name: str) -> None:
+        """
+        Send a signal, such as C{TERM}.
+        """
+        if self.transport.pid is not None:
+            self.transport.signalProcess(name)
+
+
+class ServiceTestCase(TestCase):
+    """
+    Start twistd, and leave nothing behind.
+    """
+
+    timeout = PATIENCE * 2
+
+    def setUp(self) -> None:
+        """
+        Everything happens in a directory that is removed.
+        """
+        self.directory = Path(mkdtemp(prefix="jsremote-service-")).resolve()
+        self.addCleanup(rmtree, self.directory)
+
+    def write(self, name: str, text: str) -> str:
+        """
+        Write a file.
+        """
+        (self.directory / name).write_text(text, "utf-8")
+        return str(self.directory / name)
+
+    def twistd(self, *arguments: str, **variables: str) -> Program:
+        """
+        Start twistd with these arguments.
+        """
+        environment = {
+            name: value for name, value in os.environ.items() if not name.startswith("JSREMOTE_")
+        }
+        environment["PYTHONPATH"] = str(TOP)
+        program = Program()
+        command = [sys.executable, "-c", _RUN, *arguments]
+        IReactorProcess(installed).spawnProcess(
+            program,
+            sys.executable,
+            command,
+            env=environment | variables,
+            path=str(self.directory),
+        )
+        self.addCleanup(self._end, program)
+        return program
+
+    def service(self, role: str, *arguments: str, **variables: str) -> Program:
+        """
+        Start a service in the foreground on a free port of the loopback
+        interface.
+        """
+        listen = ("--listen", "tcp:0:interface=127.0.0.1")
+        return self.twistd(
+            "-n", "--pidfile=", "jsremote", "--role", role, *listen, *arguments, **variables
+        )
+
+    async def _end(self, program: Program) -> None:
+        if not program.ended.called:
+            program.signal("KILL")
+            await program.exits()
+
+
+async def portOf(program: Program, role: str) -> int:
+    """
+    Wait until a service listens.
+    """
+    found = await program.says(rf"jsremote {role} listens on 127\.0\.0\.1:([0-9]+)")
+    return int(found[1])
+
+
+class _Asking(Protocol):
+    """
+    Hear one answer.
+    """
+
+    def __init__(self) -> None:
+        self.answer: Deferred[Element] = Deferred()
+        self._heard = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Wait for its end.
+        """
+        self._heard += data
+        if self._heard.endswith(b"\0"):
+            self.answer.callback(parse(self._heard.strip(b"\n\0")))
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        There will be none.
+        """
+        if not self.answer.called:
+            self.answer.errback(reason)
+
+
+async def ask(port: int, document: str) -> Element:
+    """
+    Say a command to a service and return what it answers.
+    """
+    endpoint = TCP4ClientEndpoint(IReactorTCP(installed), "127.0.0.1", port)
+    asking = await connectProtocol(endpoint, _Asking())
+    asking.transport.write(document.encode())
+    answer: Element = await asking.answer
+    asking.transport.loseConnection()
+    return answer.children[0].children[0]

@@ -1,0 +1,241 @@
+"""
+The two services as real twistd processes.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+
+from twisted.internet.threads import deferToThread
+
+from tests.integration.services import PATIENCE, Program, ServiceTestCase, ask, portOf
+
+JOBS = """\
+<spooler>
+  <config>
+    <process_classes>
+      <process_class name="here" remote_scheduler="127.0.0.1:{port}"/>
+    </process_classes>
+    <jobs>
+      <job name="greet" process_class="here">
+        <params><param name="who" value="world"/></params>
+        <script language="shell">
+          echo "hello $SCHEDULER_PARAM_WHO"; echo oops >&amp;2; exit 3
+        </script>
+      </job>
+      <job name="sleep" process_class="here">
+        <script language="shell">echo "pid=$$"; sleep 1000 &amp; echo "child=$!"; wait</script>
+      </job>
+    </jobs>
+  </config>
+</spooler>
+"""
+
+
+class TwistdTests(ServiceTestCase):
+    """
+    C{twistd jsremote}.
+    """
+
+    async def both(self) -> tuple[Program, Program, int]:
+        """
+        Start a remote and a client that knows it, and return the client's port.
+        """
+        remote = self.service("remote")
+        port = await portOf(remote, "remote")
+        config = self.write("client.xml", JOBS.format(port=port))
+        client = self.service("client", "--config", config, "--callback-ports", self.ports())
+        return remote, client, await portOf(client, "client")
+
+    def ports(self) -> str:
+        """
+        A few ports, some of which are free.
+        """
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            low = min(probe.getsockname()[1], 65500)
+        return f"{low}-{low + 20}"
+
+    def watch(self, pid: int) -> int:
+        """
+        Open a pidfd of a process, which does not survive the test.
+        """
+        watching = os.pidfd_open(pid)
+
+        def end() -> None:
+            try:
+                signal.pidfd_send_signal(watching, signal.SIGKILL)
+            except ProcessLookupError:
+                pass  # as it should be
+            os.close(watching)
+
+        self.addCleanup(end)
+        return watching
+
+    async def isOver(self, watching: int, seconds: float) -> bool:
+        """
+        Wait for the end of a process.
+        """
+        ended, _, _ = await deferToThread(select.select, [watching], [], [], seconds)
+        return bool(ended)
+
+    def oneLine(self, program: Program) -> str:
+        """
+        What was said on stderr is one line and no traceback.
+        """
+        text = program.errors.decode()
+        self.assertNotIn("Traceback", text + program.output.decode())
+        self.assertEqual(text.count("\n"), 1, text)
+        return text.strip()
+
+    async def test_job(self) -> None:
+        """
+        A job that a command starts runs at the remote to its end; its output
+        and its outcome are in the client's log.
+        """
+        _, client, port = await self.both()
+        answer = await ask(port, '<start_job job="/greet"/>')
+        self.assertEqual(answer.children[0].attributes["id"], "1")
+        await client.says(r"Task 1 of job greet is over: exited 3.*")
+        said = client.output.decode()
+        self.assertIn("Task 1 of job greet, stdout: hello world", said)
+        self.assertIn("Task 1 of job greet, stderr: oops", said)
+        task = await ask(port, '<show_task id="1"/>')
+        self.assertEqual(
+            [task.attributes[name] for name in ("state", "reason", "exit_code")],
+            ["closed", "exited", "3"],
+        )
+
+    async def test_kill(self) -> None:
+        """
+        C{kill_task} ends a running task.
+        """
+        _, client, port = await self.both()
+        await ask(port, '<start_job job="/sleep"/>')
+        await client.says("child=([0-9]+)")
+        answer = await ask(port, '<kill_task job="/sleep" id="1" immediately="yes"/>')
+        self.assertEqual(answer.name, "ok")
+        await client.says(r"Task 1 of job sleep is over: killed.*")
+
+    async def test_stopRemote(self) -> None:
+        """
+        SIGTERM to a remote ends it and its tasks, and their clients are told.
+        """
+        remote, client, port = await self.both()
+        await ask(port, '<start_job job="/sleep"/>')
+        child = self.watch(int((await client.says("child=([0-9]+)"))[1]))
+        remote.signal("TERM")
+        # twistd dies of the signal that ended it, after all was done.
+        self.assertEqual(await remote.exits(), -signal.SIGTERM)
+        self.assertTrue(await self.isOver(child, 0))
+        await client.says(r"Task 1 of job sleep is over: (killed|lost).*")
+        self.assertNotIn(b"Traceback", remote.output + client.output)
+
+    async def test_stopClient(self) -> None:
+        """
+        SIGTERM to a client ends it and its tasks at the remote.
+        """
+        remote, client, port = await self.both()
+        await ask(port, '<start_job job="/sleep"/>')
+        child = self.watch(int((await client.says("child=([0-9]+)"))[1]))
+        client.signal("TERM")
+        self.assertEqual(await client.exits(), -signal.SIGTERM)
+        self.assertTrue(await self.isOver(child, PATIENCE))
+        self.assertNotIn(b"Traceback", remote.output + client.output)
+
+    async def test_taken(self) -> None:
+        """
+        A port that is taken ends twistd with one line that says who holds it,
+        in the foreground and as a daemon.
+        """
+        with socket.socket() as holder:
+            holder.bind(("127.0.0.1", 0))
+            holder.listen()
+            port = holder.getsockname()[1]
+            listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
+            for arguments in (["-n"], ["--logfile=jsremote.log"]):
+                for role in ("remote", "client"):
+                    program = self.twistd(
+                        *arguments, "--pidfile=a.pid", "jsremote", "--role", role, *listen
+                    )
+                    self.assertEqual(await program.exits(), 1)
+                    line = self.oneLine(program)
+                    self.assertIn(f"127.0.0.1:{port}", line)
+                    self.assertIn(f"pid {os.getpid()}", line)
+                    self.assertEqual(program.output, b"")
+        self.assertEqual(list(self.directory.iterdir()), [])
+
+    async def test_daemon(self) -> None:
+        """
+        As a daemon it listens when the command returns, logs where, and ends
+        with SIGTERM.
+        """
+        program = self.twistd(
+            "--pidfile=a.pid",
+            "--logfile=a.log",
+            "jsremote",
+            "--role=remote",
+            "--listen=tcp:0:interface=127.0.0.1",
+        )
+        self.assertEqual(await program.exits(), 0)
+        daemon = self.watch(int((self.directory / "a.pid").read_text()))
+        program.outReceived((self.directory / "a.log").read_bytes())
+        port = await portOf(program, "remote")
+        self.assertEqual((await ask(port, "<show_state/>")).name, "state")
+        signal.pidfd_send_signal(daemon, signal.SIGTERM)
+        self.assertTrue(await self.isOver(daemon, PATIENCE))
+        self.assertNotIn("Traceback", (self.directory / "a.log").read_text())
+
+    async def test_wrongOptions(self) -> None:
+        """
+        Wrong options are told after the usage, without a traceback.
+        """
+        for arguments, words in (
+            ([], "--role is missing"),
+            (["--role", "server"], "remote or client"),
+            (["--role", "remote", "--listen", "4455"], "tcp:4455:interface=127.0.0.1"),
+            (["--role", "remote", "--listen", "tcp:0"], "--allow HOST=all"),
+            (["--role", "remote", "--nonsense"], "--nonsense"),
+        ):
+            program = self.twistd("-n", "jsremote", *arguments)
+            self.assertEqual(await program.exits(), 1)
+            said = (program.output + program.errors).decode()
+            self.assertIn("Usage:", said)
+            self.assertIn(words, said.strip().split("\n")[-1])
+            self.assertNotIn("Traceback", said)
+
+    async def test_wrongConfiguration(self) -> None:
+        """
+        A wrong file is told in one line with its line and what was expected.
+        """
+        path = self.write("wrong.xml", "<spooler>\n<config tcp_port='x'/>\n</spooler>")
+        program = self.twistd("-n", "jsremote", "--role", "remote", "--config", path)
+        self.assertEqual(await program.exits(), 1)
+        line = self.oneLine(program)
+        self.assertIn(f"{path}:2: ", line)
+        self.assertIn("expected a number", line)
+
+    async def test_warnings(self) -> None:
+        """
+        What is passed over of the file is in the log.
+        """
+        path = self.write("odd.xml", "<spooler><config>\n<garden/></config></spooler>")
+        program = self.service("remote", "--config", path)
+        await portOf(program, "remote")
+        self.assertIn(f"{path}:2: <garden>".encode(), program.output)
+
+    async def test_showConfig(self) -> None:
+        """
+        C{--show-config} prints the settings and starts nothing.
+        """
+        program = self.twistd(
+            "-n", "jsremote", "--role=remote", "--show-config", JSREMOTE_MAX_TASKS="5"
+        )
+        self.assertEqual(await program.exits(), 0)
+        rows = [line.split(None, 2) for line in program.output.decode().splitlines()]
+        self.assertIn(["max-tasks", "5", "environment JSREMOTE_MAX_TASKS"], rows)
+        self.assertIn(["listen", "tcp:4455:interface=127.0.0.1", "default"], rows)
+        self.assertEqual(program.errors, b"")
