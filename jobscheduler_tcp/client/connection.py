@@ -104,6 +104,7 @@ class CommandConnection:
         self._asked: dict[Deferred[Answer], _Asked] = {}
         self._protocol: CommandClientProtocol | None = None
         self._failures = 0
+        self._turnedAway = False  # the last connection was closed without a word
         self._lastFailure: Failure | None = None
         self._timer: IDelayedCall | None = None
         self._resting: IDelayedCall | None = None
@@ -167,6 +168,7 @@ class CommandConnection:
         self.welcome = welcome
         self._protocol = protocol
         self._failures = 0
+        self._turnedAway = False
         self._lastFailure = None
         self._setTimer()
         self._log.info("Connected to the remote {address}", address=self._address)
@@ -175,7 +177,12 @@ class CommandConnection:
 
     def _notGreeted(self, reason: Failure) -> None:
         error = reason.value
-        if isinstance(error, (CommandRefused, NotAdmitted)):
+        if isinstance(error, NotAdmitted) and not self._turnedAway:
+            # This once, the network may have been to blame.
+            self._turnedAway = True
+            self._failed(reason)
+        elif isinstance(error, (CommandRefused, NotAdmitted)):
+            self._turnedAway = False
             self._failures += 1
             self._log.warn(
                 "The remote {address} refuses to talk to us: {error}",
