@@ -300,6 +300,17 @@ class FamilyTests(SynchronousTestCase):
         snapshot = Snapshot(self.proc.path, {MAIN, OTHER})
         self.assertEqual([process.pid for process in snapshot.family(MAIN, TASK)], [MAIN])
 
+    def test_order(self) -> None:
+        """
+        The main process comes first, then the others by age: a shell must not
+        see its command die of a signal before it has got the signal itself.
+        """
+        self.proc.add(CHILD, parent=MAIN, started=100)
+        self.proc.add(LEFT, session=MAIN, started=99)
+        self.proc.add(DAEMON, mark=TASK, started=120)
+        found = Snapshot(self.proc.path, {MAIN}).family(MAIN, TASK)
+        self.assertEqual([process.pid for process in found], [MAIN, LEFT, CHILD, DAEMON])
+
     def test_known(self) -> None:
         """
         Those of an earlier look stay, unless their number went to another.

@@ -180,6 +180,8 @@ class Snapshot:
         all descendants of these.
 
         @param main: C{None} if the number may belong to somebody else by now.
+        @return: parents first. A shell whose command gets the signal before it
+            does may exit as if nothing had been sent to it.
         """
         found: dict[int, Process] = {}
         queue = [process for process in known if self._has(process)]
@@ -192,7 +194,7 @@ class Snapshot:
             if process.pid not in found and not self._spared(process):
                 found[process.pid] = process
                 queue += self._children.get(process.pid, ())
-        return list(found.values())
+        return sorted(found.values(), key=lambda it: (it.pid != main, it.started, it.pid))
 
     def _has(self, process: Process) -> bool:
         here = self.processes.get(process.pid)
