@@ -12,6 +12,7 @@ import os
 import resource
 import sys
 import time
+from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, cast
 
@@ -128,7 +129,7 @@ def listen(settings: Settings) -> socket:
         raise _exit(f"cannot listen on {where}: {error.strerror or error}") from error
 
 
-def serviceOf(reactor: PosixReactorBase, settings: Settings, listening: socket) -> IService:
+def serviceOf(reactor: PosixReactorBase, settings: Settings, listening: socket) -> MultiService:
     """
     Put a service together.
     """
@@ -173,6 +174,8 @@ def _remote(
         allowedHosts(settings),
         maxTasks=settings.maxTasks.value,
         jobs={job.name: job.work for job in settings.configuration.jobs},
+        schedulerId=settings.configuration.schedulerId,
+        bootId=bootId(),
     )
 
 
@@ -197,9 +200,11 @@ def _client(
         if configured.host
     ]
     ports = CallbackPorts(reactor, tcpListen(cast(ICallbackReactor, reactor)), first, last)
-    client = ClientService(reactor, ports, classes)
+    client = ClientService(reactor, ports, classes, bootId=bootId())
     ip, _, port = where.rpartition(":")
     about = {
+        "id": settings.configuration.schedulerId,
+        "spooler_id": settings.configuration.schedulerId,
         "config_file": settings.configuration.path,
         "tcp_port": port,
         "ip_address": ip.strip("[]"),
@@ -248,6 +253,17 @@ def raiseDescriptorLimit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
         pass  # macOS says "unlimited" and does not mean it
+
+
+def bootId() -> str:
+    """
+    What changes when this machine is started anew; empty where the system does
+    not tell.
+    """
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def allowedHosts(settings: Settings) -> AllowedHosts:

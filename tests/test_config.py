@@ -23,7 +23,7 @@ from jobscheduler_tcp.security import Level
 WHOLE = """\
 <?xml version="1.0" encoding="ISO-8859-1"?>
 <spooler>
-  <config tcp_port="4444" ip_address="127.0.0.1">
+  <config spooler_id="berlin" tcp_port="4444" ip_address="127.0.0.1">
     <security ignore_unknown_hosts="yes">
       <allowed_host host="127.0.0.1" level="all"/>
       <allowed_host host="monitor" level="info"/>
@@ -159,6 +159,7 @@ class ReadTests(FileTestCase):
         Every part of the file that is supported is in the L{Configuration}.
         """
         found = self.read(WHOLE)
+        self.assertEqual(found.schedulerId, "berlin")
         self.assertEqual((found.tcpPort, found.ipAddress), (4444, "127.0.0.1"))
         self.assertEqual(
             [(host.host, host.level, host.addresses) for host in found.allowedHosts],
@@ -257,11 +258,11 @@ class WarningTests(FileTestCase):
         self.assertEqual(
             [warning.removeprefix(found.path) for warning in found.warnings],
             [
-                ':1: attribute udp_port="4444" of <config> is not supported yet; ignored',
+                ":1: attribute udp_port='4444' of <config> is not supported yet; ignored",
                 ":2: <job_chains> in <config> is not supported yet; ignored",
                 ":3: global parameter a is not supported yet; ignored",
-                ':4: attribute order="yes" of <job> is not supported yet; ignored',
-                ':4: attribute priority="low" of <job> is not supported yet; ignored',
+                ":4: attribute order='yes' of <job> is not supported yet; ignored",
+                ":4: attribute priority='low' of <job> is not supported yet; ignored",
                 ":5: <monitor> in <job> is not supported yet; ignored",
             ],
         )
@@ -341,6 +342,7 @@ class WrongTests(FileTestCase):
             (processClasses('remote_scheduler="http://a:1"'), "remote_scheduler", "HOST:PORT"),
             (processClasses('name="a"', 'name="/a"'), "<process_class>", "'a' is there already"),
             (jobs(""), "attribute name"),
+            (jobs('name="a&#10;b"'), "a name that can be printed", "'a\\nb'"),
             (jobs('name="a"', 'name="a"'), "already"),
             (jobs('name="a" timeout="1:60"'), "HH:MM:SS"),
             (jobs('name="a" process_class="b"'), "process class", "there is none"),

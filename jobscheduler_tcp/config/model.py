@@ -69,6 +69,7 @@ class Configuration:
     A whole C{scheduler.xml}.
 
     @ivar path: the file; empty where none was read.
+    @ivar schedulerId: the name by which people know this service.
     @ivar tcpPort: C{None} where the file does not say.
     @ivar ipAddress: C{None} where the file does not say.
     @ivar maxTasks: how many tasks the remote runs at once, 0 for any number;
@@ -79,6 +80,7 @@ class Configuration:
     """
 
     path: str = ""
+    schedulerId: str = ""
     tcpPort: int | None = None
     ipAddress: str | None = None
     maxTasks: int | None = None

@@ -103,7 +103,7 @@ class Reader:
             if name not in unsupported:
                 self.warn(element, f"@{name}", f"attribute {name} of <{element.name}> is not known")
             elif value not in unsupported[name]:
-                told = f'attribute {name}="{value}" of <{element.name}> is not supported yet'
+                told = f"attribute {name}={value!r} of <{element.name}> is not supported yet"
                 self.warn(element, f"@{name}", told)
 
     def required(self, element: Element, name: str) -> str:

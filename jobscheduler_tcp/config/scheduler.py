@@ -82,7 +82,8 @@ class _SchedulerReader(Reader):
         if len(found) != 1:
             raise self.error(root, f"expected one <config> in <spooler>, found {len(found)}")
         config = found[0]
-        self.attributes(config, ("tcp_port", "ip_address"), unsupported.CONFIG_ATTRIBUTES)
+        known = ("spooler_id", "tcp_port", "ip_address")
+        self.attributes(config, known, unsupported.CONFIG_ATTRIBUTES)
         port = self.value(config, "tcp_port", _port, None)
         sections = ("security", "process_classes", "params", "jobs")
         for section in self.children(config, sections, unsupported.CONFIG_ELEMENTS):
@@ -106,6 +107,7 @@ class _SchedulerReader(Reader):
                 )
         return Configuration(
             path=self.path,
+            schedulerId=config.attributes.get("spooler_id", ""),
             tcpPort=port,
             ipAddress=self.value(config, "ip_address", values.address, None),
             maxTasks=self._maxTasks,
@@ -145,7 +147,7 @@ class _SchedulerReader(Reader):
                 # Without a port JobScheduler takes its own (protocol document, 7.1).
                 convert = partial(values.hostPort, defaultPort=ownPort)
                 host, port = self.value(element, "remote_scheduler", convert, ("", 0))
-            name = _name(element.attributes.get("name", ""))
+            name = self._name(element, "name")
             added = ConfiguredClass(
                 name,
                 host,
@@ -170,7 +172,8 @@ class _SchedulerReader(Reader):
     def _job(self, element: Element) -> None:
         known = ("name", "title", "process_class", "timeout")
         self.attributes(element, known, unsupported.JOB_ATTRIBUTES)
-        name = _name(self.required(element, "name"))
+        self.required(element, "name")
+        name = self._name(element, "name")
         script = ""
         parameters: Pairs = ()
         environment: Pairs = ()
@@ -189,7 +192,7 @@ class _SchedulerReader(Reader):
         job = ConfiguredJob(
             name,
             element.attributes.get("title", ""),
-            _name(element.attributes.get("process_class", "")),
+            self._name(element, "process_class"),
             Work(
                 script=script,
                 parameters=parameters,
@@ -226,7 +229,7 @@ class _SchedulerReader(Reader):
             self.attributes(element, ("name", "value"))
             if "value" not in element.attributes:
                 raise self.error(element, f"expected an attribute value of <{child}>")
-            name = self.required(element, "name")
+            name = self._printable(element, self.required(element, "name"))
             if "=" in name:
                 raise self.error(element, f"expected a name without =, found {name!r}")
             # JobScheduler compares the names of parameters without regard to case.
@@ -239,7 +242,12 @@ class _SchedulerReader(Reader):
             raise self.error(element, told)
         known[name] = value
 
+    def _name(self, element: Element, attribute: str) -> str:
+        # The root folder is the only one there is.
+        path = element.attributes.get(attribute, "").strip()
+        return self._printable(element, path).removeprefix("/")
 
-def _name(path: str) -> str:
-    # The root folder is the only one there is.
-    return path.strip().removeprefix("/")
+    def _printable(self, element: Element, name: str) -> str:
+        if not name.isprintable():
+            raise self.error(element, f"expected a name that can be printed, found {name!r}")
+        return name

@@ -21,8 +21,8 @@ NOTHING: Unsupported = {}
 
 CONFIG_ATTRIBUTES = _never("""
     central_configuration_directory configuration_directory db dtd include_path java_class_path
-    java_options log_dir mail_xslt_stylesheet main_scheduler param port priority_max spooler_id
-    supervisor time_zone timezone udp_port
+    java_options log_dir mail_xslt_stylesheet main_scheduler param port priority_max supervisor
+    time_zone timezone udp_port
 """)
 CONFIG_ELEMENTS = _never("""
     base cluster commands extensions holidays http_server job_chains locks monitors plugins

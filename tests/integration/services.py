@@ -83,7 +83,7 @@ class Program(ProcessProtocol):
         self.outReceived(b"")
         return found.addTimeout(PATIENCE, installed)
 
-    def exits(self) -> Deferred[int]:
+    def exits(self, seconds: float = PATIENCE) -> Deferred[int]:
         """
         Wait for the end.
         """
@@ -94,7 +94,7 @@ class Program(ProcessProtocol):
             return code
 
         self.ended.addCallback(tell)
-        return ended.addTimeout(PATIENCE, installed)
+        return ended.addTimeout(seconds, installed)
 
     def signal(self, name: str) -> None:
         """
