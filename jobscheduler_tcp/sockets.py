@@ -21,8 +21,10 @@ BACKLOG = 128
 
 # A silent peer is found only if all three are set: keepalive finds it while
 # nothing is under way, the user timeout while something is, and the heartbeat
-# finds the process that is stuck while its kernel answers. The user timeout
-# equals the heartbeat's, for a cable that was out for less harms nobody.
+# finds the process that is stuck while its kernel answers. The user timeout must
+# not be shorter than the heartbeat's: it ends a connection, too, whose peer is
+# there but has read nothing for so long (Linux since 5.11). Output is therefore
+# held back by credits, never by not reading.
 _KEEPALIVE = (
     ("TCP_KEEPIDLE", 5),
     ("TCP_KEEPINTVL", 2),
@@ -111,7 +113,7 @@ def settle(transport: ITCPTransport) -> None:
                 try:
                     connected.setsockopt(socket.IPPROTO_TCP, option, value)
                 except OSError:
-                    pass  # it is a Unix socket, or the peer is gone already
+                    pass  # macOS says so when the peer is gone already
 
 
 def _socketOf(transport: object) -> socket.socket | None:

@@ -6,6 +6,11 @@ That its connections behave as real ones is tested in integration/test_testing.
 
 from __future__ import annotations
 
+import runpy
+from contextlib import redirect_stdout
+from io import StringIO
+from pathlib import Path
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.application.internet import ClientService
@@ -27,6 +32,7 @@ from twisted.internet.interfaces import (
     ITCPTransport,
 )
 from twisted.internet.protocol import ClientFactory
+from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -272,3 +278,19 @@ class EndpointTests(NetworkCase):
         assert isinstance(stopped, Deferred)
         self.network.flush()
         self.successResultOf(stopped)
+
+
+class DocumentationTests(SynchronousTestCase):
+    """
+    The page C{docs/testing}.
+    """
+
+    def test_example(self) -> None:
+        """
+        The tests of the example pass, and it says so.
+        """
+        example = Path(__file__).parents[1] / "docs" / "examples" / "memory_network.py"
+        printed = StringIO()
+        with redirect_stdout(printed):
+            runpy.run_path(str(example), run_name="__main__")
+        self.assertEqual(printed.getvalue(), "4 tests passed\n")
