@@ -24,6 +24,10 @@ REMOTE = ("127.0.0.1", 4455)
 # The callback ports: JobScheduler takes them from 59999 downwards.
 CALLBACK_PORTS = (59999, 59900)
 
+# An element each, of the 16,384 that a remote takes (docs/protocol/extended,
+# "Command connection"); a few are for the rest of the start.
+MAX_WORDS = 16000
+
 _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 _DESCRIPTION = """\
@@ -81,6 +85,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             run.error("nothing to run: give -s SCRIPT, or -- and a command")
         if arguments.script is not None and command is not None:
             run.error("give -s SCRIPT or a command after --, not both")
+        if len(arguments.argv) + len(arguments.param) + len(arguments.env) > MAX_WORDS:
+            run.error(f"a start carries at most {MAX_WORDS} arguments, parameters and variables")
         if arguments.script == "-" and arguments.stdin:
             run.error("stdin is the script already: --stdin makes no sense with -s -")
     return arguments
@@ -203,13 +209,24 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
         type=_seconds,
         default=60.0,
         metavar="SECONDS",
-        help="how long to wait for the start to be confirmed (default: 60)",
+        help="how long to wait for the start to be confirmed, 0: for ever (default: 60)",
     )
     group.add_argument(
         "--json",
         action="store_true",
         help="the whole outcome as one JSON object, the last line on stderr",
     )
+    group.add_argument(
+        "-v", "--verbose", action="store_true", help="what happens at this end, on stderr"
+    )
+
+
+def shown(address: tuple[str, int]) -> str:
+    """
+    C{HOST:PORT}, for people.
+    """
+    host, port = address
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 # ------------------------------------------------------------------ the values

@@ -48,7 +48,7 @@ def told(outcome: Outcome, remote: str, ports: str) -> str:
     """
     if outcome.reason is Reason.EXITED:
         return ""
-    happened = _oneLine(outcome.text)
+    happened = oneLine(outcome.text)
     if not happened and outcome.signal is not None:
         happened = f"ended by {signalName(outcome.signal)}"
     step = NEXT_STEP[outcome.reason].format(remote=remote, ports=ports)
@@ -92,6 +92,8 @@ def asJSON(outcome: Outcome, status: int) -> str:
     )
 
 
-def _oneLine(text: str) -> str:
-    # The text may come from the peer: nothing in it shall move the cursor of a terminal.
+def oneLine(text: str) -> str:
+    """
+    What may come from a peer, so that it cannot move the cursor of a terminal.
+    """
     return "".join(each if each.isprintable() else " " for each in text).strip().rstrip(".;")

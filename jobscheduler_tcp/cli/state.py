@@ -12,8 +12,10 @@ import sys
 import time
 from collections.abc import Iterator
 
+from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.errors import CommandRefused, ConnectionClosed, RemoteProtocolError
-from jobscheduler_tcp.wire.documents import GREETED, AnswerSplitter, Element, parse
+from jobscheduler_tcp.wire.documents import GREETED, Element, parse
+from jobscheduler_tcp.wire.splitters import AnswerSplitter
 
 # Seconds for the whole answer: as long as a remote waits for the whole question
 # (docs/protocol/extended, "Command connection").
@@ -31,8 +33,7 @@ def state(remote: tuple[str, int], asJSON: bool) -> int:
 
     @return: the exit code.
     """
-    host, port = remote
-    where = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    where = shown(remote)
     try:
         answer = ask(remote, b"<show_state/>")
         found = next((child for child in answer.children if child.name == "state"), None)

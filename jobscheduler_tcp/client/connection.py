@@ -171,7 +171,11 @@ class CommandConnection:
         self._turnedAway = False
         self._lastFailure = None
         self._setTimer()
-        self._log.info("Connected to the remote {address}", address=self._address)
+        self._log.info(
+            "Connected to the remote {address} from port {port}",
+            address=self._address,
+            port=getattr(protocol.transport.getHost(), "port", 0),
+        )
         for asked in list(self._asked.values()):
             self._send(protocol, asked)
 

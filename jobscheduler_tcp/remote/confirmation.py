@@ -401,6 +401,15 @@ class ConfirmationFactory(ClientFactory):
         elif self.connection is not None:
             self.connection.abort()
 
+    @property
+    def outgoing(self) -> int:
+        """
+        Our port of the connection (the diagram's OPR), 0 while there is none.
+        """
+        if self.connection is None:
+            return 0
+        return getattr(self.connection.transport.getHost(), "port", 0)
+
     def taken(self, connection: ConfirmationProtocol) -> None:
         """
         Both ends are proven.

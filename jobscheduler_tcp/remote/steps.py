@@ -82,7 +82,13 @@ class Steps:
         """
         Answer that the confirmation connection stands.
         """
-        _log.info("Task {task} is taken from {host}", task=self.task, host=self.host)
+        _log.info(
+            "Task {task} is taken from {host}, confirmed from port {outgoing} to port {port}",
+            task=self.task,
+            host=self.host,
+            outgoing=self.callback.outgoing,
+            port=self.port,
+        )
         self.answered(TaskTaken(0, self.task, self.number))
 
     def refuse(self, reason: Reason, text: str, errno: int = 0) -> None:
