@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, cast
 
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.internet.endpoints import AdoptedStreamServerEndpoint, HostnameEndpoint
+from twisted.internet.endpoints import AdoptedStreamServerEndpoint, TCP4ClientEndpoint
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import Logger
@@ -192,7 +192,8 @@ def _client(
     classes = [
         ProcessClass(
             configured.name,
-            HostnameEndpoint(reactor, configured.host, configured.port),
+            # IPv4, as the callback ports are: a remote calls back the way we came.
+            TCP4ClientEndpoint(reactor, configured.host, configured.port),
             configured.maxProcesses,
             endpoint(configured.host, configured.port),
         )

@@ -10,7 +10,7 @@ from itertools import pairwise
 
 from hypothesis import given, settings, strategies
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import HostnameEndpoint
+from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -103,7 +103,7 @@ class CommandsTestCase(SynchronousTestCase):
             ),
             ConfiguredJob("tidy", "", "", Work(script="rm"), "scheduler.xml:9"),
         ]
-        endpoint = HostnameEndpoint(self.clock, "far.example", 4455)
+        endpoint = TCP4ClientEndpoint(self.clock, "far.example", 4455)
         self.night = ProcessClass("night", endpoint, 2, "far.example:4455")
         commands = ClientCommands(
             self.run_, jobs, [self.night], {"tcp_port": "4444"}, self.clock.seconds

@@ -379,6 +379,14 @@ class WrongTests(FileTestCase):
         self.assertIn("remote_scheduler", error.text)
         self.read(WHOLE).requireRemotes()
 
+    def test_ipv6Remote(self) -> None:
+        """
+        A client refuses a remote that would call back by IPv6.
+        """
+        found = self.readConfig(processClasses('remote_scheduler="[::1]:4455"'))
+        error = self.assertRaises(ConfigurationError, found.requireRemotes)
+        self.assertIn("IPv4", error.text)
+
     @settings(deadline=None, max_examples=60)
     @given(strategies.data())
     def test_mutated(self, data: strategies.DataObject) -> None:

@@ -92,11 +92,16 @@ class Configuration:
 
     def requireRemotes(self) -> None:
         """
-        Jobs run only at remotes: refuse one whose process class names none.
+        Jobs run only at remotes: refuse one whose process class names none, or
+        one that could not call back, for callback ports are IPv4.
         """
-        known = {known.name for known in self.processClasses if known.host}
+        for known in self.processClasses:
+            if ":" in known.host:
+                told = f"expected a remote with an IPv4 address, found {known.host}"
+                raise ConfigurationError(known.place, told)
+        able = {known.name for known in self.processClasses if known.host}
         for job in self.jobs:
-            if job.processClass not in known:
+            if job.processClass not in able:
                 name = job.processClass or "the default one"
                 told = (
                     f'expected a process class with remote_scheduler="HOST:PORT", {name} has none'
