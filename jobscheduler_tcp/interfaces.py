@@ -348,13 +348,14 @@ class ICallbackReactor(IReactorTime, IReactorSocket):
     """
 
 
-class IDialReactor(IReactorTime, IReactorTCP):
+# Twisted's interfaces are not known to pydoctor, hence Interface once more.
+class IDialReactor(IReactorTime, IReactorTCP, Interface):
     """
     What the remote needs of a reactor to dial back.
     """
 
 
-class IStreamTransport(ITCPTransport, IConsumer, IPushProducer):
+class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, Interface):
     """
     What every TCP or TLS transport of Twisted is: it pauses us when its peer
     does not read, and we pause it.

@@ -1,6 +1,6 @@
 """
 For tests of programs that use this package: a network in memory, on
-L{twisted.internet.task.Clock}, whose links and ports a test can break, and
+C{twisted.internet.task.Clock}, whose links and ports a test can break, and
 stand-ins for what an application plugs in.
 
 The page C{docs/testing} shows how they work together.
