@@ -55,6 +55,7 @@ class CommandPortProtocol(Protocol):
 
     def __init__(self, factory: CommandPortFactory) -> None:
         self._factory = factory
+        self.plainCommands = factory.plainCommands
         self.peer = Peer("", 0, Level.NONE)
         self._splitter = DocumentSplitter()
         self._limits = STRANGER
@@ -132,7 +133,7 @@ class CommandPortProtocol(Protocol):
         """
         A document was heard. Here it is one plain command or a list of them.
         """
-        obeying = Deferred.fromCoroutine(self._factory.plainCommands.obey(root, self.peer))
+        obeying = Deferred.fromCoroutine(self.plainCommands.obey(root, self.peer))
         self._obeying = obeying
         obeying.addCallback(self.say).addErrback(self._failed).addCallback(self._obeyed)
 
@@ -147,7 +148,7 @@ class CommandPortProtocol(Protocol):
         Answer in JobScheduler's envelope, in one piece.
         """
         if not self.over:
-            self.transport.write(answer(children, self._factory.plainCommands.time()))
+            self.transport.write(answer(children, self.plainCommands.time()))
 
     def giveUp(self, said: bytes, why: object) -> None:
         """

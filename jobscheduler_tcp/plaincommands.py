@@ -60,6 +60,13 @@ class PlainCommands:
         self._table = table
         self._wallClock = wallClock
 
+    def extended(self, table: Mapping[str, tuple[Level, Handler]]) -> PlainCommands:
+        """
+        Make the same commands and some more, as a connection of its own may
+        have.
+        """
+        return PlainCommands({**self._table, **table}, self._wallClock)
+
     async def obey(self, root: Element, peer: Peer) -> list[Element]:
         """
         Obey the command of a document, or those of a list in their order; the

@@ -9,10 +9,11 @@ answer is known.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -34,10 +35,11 @@ from jobscheduler_tcp.messages import (
     TaskRefused,
     TaskTaken,
 )
-from jobscheduler_tcp.plaincommands import Handler, Peer, notAllowed
+from jobscheduler_tcp.plaincommands import Handler, Peer, Said, notAllowed
+from jobscheduler_tcp.remote.classicruns import CLOSE, START, ClassicHost, ClassicRuns
 from jobscheduler_tcp.security import Level
 from jobscheduler_tcp.wire.commands import decodeRequest, encodeAnswer, isRequest
-from jobscheduler_tcp.wire.documents import Element
+from jobscheduler_tcp.wire.documents import Element, answer
 
 # Requests of one connection that wait for their answers; more are not read. A
 # start waits for the client's own callback port, 15 seconds at most.
@@ -53,10 +55,34 @@ class CommandServerProtocol(CommandPortProtocol):
 
     def __init__(self, factory: CommandServerFactory) -> None:
         super().__init__(factory)
+        self._factory: CommandServerFactory = factory
         self._tasks = factory.tasks
         self._wallClock = factory.wallClock
         self._conversation = Conversation(COMMAND, Role.REMOTE)
         self._outstanding = 0
+        self._classic: ClassicRuns | None = None
+        self._alone = False  # the command is the only one of its document
+        self._closing = False  # it was a close, whose answer has another end
+
+    def connectionMade(self) -> None:
+        """
+        Look the peer up. It may speak the classic dialect, whose tasks belong to
+        their connection.
+        """
+        super().connectionMade()
+        if self._factory.classic is not None:
+            self._classic = ClassicRuns(self._factory.classic, self.peer.host)
+            self.plainCommands = self.plainCommands.extended(
+                {START: (Level.ALL, self._startClassic), CLOSE: (Level.ALL, self._closeClassic)}
+            )
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        The tasks of a classic client are killed with its connection.
+        """
+        super().connectionLost(reason)
+        if self._classic is not None:
+            self._classic.connectionLost()
 
     def mayHearMore(self) -> bool:
         """
@@ -69,6 +95,7 @@ class CommandServerProtocol(CommandPortProtocol):
         A document was heard: a request, or a plain command.
         """
         if not isRequest(root):
+            self._alone = root.name == CLOSE or [each.name for each in root.children] == [CLOSE]
             super().rootReceived(root)
             return
         number = 0
@@ -92,6 +119,28 @@ class CommandServerProtocol(CommandPortProtocol):
                 self._answer(RequestFailed(request.id, "jsremote-attach", text))
             case Ping():
                 self._answer(Pong(request.id))
+
+    def say(self, children: Iterable[Element]) -> None:
+        """
+        Answer in JobScheduler's envelope. The answer to a close, which the
+        engines give later, has no line feed before its NUL.
+        """
+        closing, self._closing = self._closing, False
+        if not self.over:
+            now = self.plainCommands.time()
+            self.transport.write(answer(children, now, newline=not closing))
+
+    def _startClassic(self, command: Element, peer: Peer) -> Element:
+        assert self._classic is not None
+        return self._classic.start(command)
+
+    def _closeClassic(self, command: Element, peer: Peer) -> Deferred[Said]:
+        assert self._classic is not None
+        if not self._alone:
+            raise CommandRefused("SCHEDULER-353", "The command gave no immediate answer")
+        closed = self._classic.close(command)
+        self._closing = True
+        return closed
 
     def _greet(self, hello: Hello) -> None:
         if self.peer.level < Level.ALL:
@@ -148,6 +197,7 @@ class CommandServerFactory(CommandPortFactory):
         levelOf: Callable[[str], Level],
         clock: IReactorTime,
         *,
+        classic: ClassicHost | None = None,
         commands: Mapping[str, tuple[Level, Handler]] | None = None,
         heart: Heart | None = None,
         wallClock: Callable[[], float] = time.time,
@@ -156,17 +206,19 @@ class CommandServerFactory(CommandPortFactory):
         @param tasks: carries the requests out.
         @param levelOf: what the peer at an address may do, such as
             L{AllowedHosts.levelOf<jobscheduler_tcp.security.AllowedHosts.levelOf>}.
+        @param classic: what tasks of classic clients need; without it, the
+            classic dialect is not spoken.
         @param commands: further plain commands by name, with the level that
             each needs.
         @param heart: the heart of the service that this belongs to.
         @param wallClock: seconds since 1970, for the envelope of the answers.
         """
         self.tasks = tasks
+        self.classic = classic
         self.wallClock = wallClock
         plain: dict[str, tuple[Level, Handler]] = {
             "show_state": (Level.INFO, self._showState),
             "s": (Level.INFO, self._showState),
-            "remote_scheduler.start_remote_task": (Level.ALL, _noClassic),
             **(commands or {}),
         }
         super().__init__(levelOf, plain, clock, heart, wallClock)
@@ -179,8 +231,3 @@ class CommandServerFactory(CommandPortFactory):
 
     def _showState(self, command: Element, peer: Peer) -> Element:
         return self.tasks.showState()
-
-
-def _noClassic(command: Element, peer: Peer) -> Element:
-    text = "This version does not speak the classic dialect, only jsremote.hello"
-    raise CommandRefused("jsremote-classic", text)

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobscheduler_tcp import __version__
+from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IDialReactor, ITaskLauncher, ITasks, KillReport, Launch
 from jobscheduler_tcp.messages import (
@@ -35,6 +36,7 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import secondstamp
+from jobscheduler_tcp.remote.classicruns import ClassicHost, ClassicRun
 from jobscheduler_tcp.remote.command import CommandServerFactory
 from jobscheduler_tcp.remote.environment import environmentOf, inherited, namedWork
 from jobscheduler_tcp.remote.starts import StartAnswer, Starts
@@ -117,14 +119,23 @@ class RemoteService(Service):
         self._place = Workplace(reactor, launcher, self._heart, wallClock)
         self._numbers = count(1)
         self._tasks: dict[str, Task] = {}
+        self._classic: dict[int, ClassicRun] = {}
         self._starts = Starts(reactor)
         self._draining = False
         self._idle: list[Deferred[None]] = []
         self._listening: list[Deferred[None]] = []
         self._ports: list[IListeningPort] = []
         levelOf = (allowedHosts or AllowedHosts()).levelOf
+        classic = ClassicHost(
+            self._place,
+            self._admitClassic,
+            lambda: next(self._numbers),
+            self._environment,
+            self._classic,
+            self._classicOver,
+        )
         self.factory = CommandServerFactory(
-            self, levelOf, reactor, heart=self._heart, wallClock=wallClock
+            self, levelOf, reactor, classic=classic, heart=self._heart, wallClock=wallClock
         )
 
     # ---------------------------------------------------------------- the service
@@ -168,6 +179,8 @@ class RemoteService(Service):
         await DeferredList([maybeDeferred(port.stopListening) for port in ports])
         for task in list(self._tasks.values()):
             task.stop()
+        for run in list(self._classic.values()):
+            run.kill()
         patience = self._reactor.callLater(self._patience(), self._waitNoLonger)
         await self._whenIdle()
         if patience.active():
@@ -183,10 +196,12 @@ class RemoteService(Service):
         for task in list(self._tasks.values()):
             self._log.warn("Task {task} is given up", task=task.id)
             task.abandon()
+        for run in list(self._classic.values()):
+            run.hangUp()
         self._isIdle()
 
     def _whenIdle(self) -> Deferred[None]:
-        if not self._tasks:
+        if self._running == 0:
             return succeed(None)
         idle: Deferred[None] = Deferred()
         self._idle.append(idle)
@@ -235,9 +250,8 @@ class RemoteService(Service):
             work = namedWork(configured, work)
         if self._draining:
             return self._refuse(message, Reason.REJECTED_DRAINING, "the remote is stopping")
-        if self._capacity and len(self._tasks) >= self._capacity:
-            text = f"{len(self._tasks)} tasks are running, there is no room for more"
-            return self._refuse(message, Reason.REJECTED_CAPACITY, text)
+        if self._full():
+            return self._refuse(message, Reason.REJECTED_CAPACITY, self._fullness())
         if self._starts.full():
             return self._refuse(message, Reason.REJECTED_CAPACITY, "too many starts of one day")
         if message.port in self._ownPorts():
@@ -288,7 +302,9 @@ class RemoteService(Service):
             "python": platform.python_version(),
             "max_tasks": str(self._maxTasks),
         }
-        tasks = [element("task", task.describe(), ()) for task in self._tasks.values()]
+        described = [task.describe() for task in self._tasks.values()]
+        described += [run.describe() for run in self._classic.values()]
+        tasks = [element("task", each, ()) for each in described]
         counted = {"count": str(len(tasks))}
         return element("state", attributes, [element("tasks", counted, tasks)])
 
@@ -304,8 +320,30 @@ class RemoteService(Service):
     def _taskOver(self, task: str) -> None:
         del self._tasks[task]
         self._starts.over(task)
-        if not self._tasks:
+        if self._running == 0:
             self._isIdle()
+
+    def _admitClassic(self, port: int) -> None:
+        if self._draining:
+            raise CommandRefused("SCHEDULER-381", "The remote is stopping")
+        if self._full():
+            raise CommandRefused("SCHEDULER-210", self._fullness())
+        if port in self._ownPorts():
+            raise CommandRefused("SCHEDULER-409", f"Port {port} is the remote's own")
+
+    def _classicOver(self) -> None:
+        if self._running == 0:
+            self._isIdle()
+
+    @property
+    def _running(self) -> int:
+        return len(self._tasks) + len(self._classic)
+
+    def _full(self) -> bool:
+        return bool(self._capacity) and self._running >= self._capacity
+
+    def _fullness(self) -> str:
+        return f"{self._running} tasks are running, there is no room for more"
 
     def _ownPorts(self) -> set[int]:
         return {getattr(port.getHost(), "port", 0) for port in self._ports}
