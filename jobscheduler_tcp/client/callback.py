@@ -226,7 +226,12 @@ class CallbackProtocol(Protocol):
             if channel != CHANNEL:
                 raise RemoteProtocolError(f"channel {channel} where only {CHANNEL} can be")
             task = self._task = TaskChannel(
-                self._owner.task, channel, self._channels, self.transport, self._owner.receiver
+                self._owner.task,
+                channel,
+                self._channels,
+                self.transport,
+                receiver=self._owner.receiver,
+                hangUp=self.abort,
             )
         elif isinstance(message, TaskAttached):
             raise RemoteProtocolError("a second channel where only one can be")

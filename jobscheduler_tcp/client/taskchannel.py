@@ -46,13 +46,19 @@ class TaskChannel:
         number: int,
         channels: ConfirmationChannels,
         transport: ITCPTransport,
+        *,
         receiver: IConfirmationReceiver,
+        hangUp: Callable[[], None],
     ) -> None:
+        """
+        @param hangUp: abort the connection, and hear nothing more of it.
+        """
         self._task = task
         self._number = number
         self._channels = channels
         self._transport = transport
         self._receiver = receiver
+        self._hangUp = hangUp
         self._digests = {Stream.STDOUT: sha256(), Stream.STDERR: sha256()}
         self._input = InputBuffer(self._inputRoom, self._sendInput, self._sendInputEnd)
         self._unacknowledged = 0
@@ -175,7 +181,7 @@ class TaskChannel:
         Give the task up: abort its connection.
         """
         self._closed = True
-        self._transport.abortConnection()
+        self._hangUp()
 
     def writeInput(self, data: bytes) -> None:
         """
