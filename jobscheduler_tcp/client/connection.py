@@ -181,7 +181,7 @@ class CommandConnection:
 
     def _notGreeted(self, reason: Failure) -> None:
         error = reason.value
-        if isinstance(error, NotAdmitted) and not self._turnedAway:
+        if isinstance(error, NotAdmitted) and not self._turnedAway and self._timeout > 0:
             # This once, the network may have been to blame.
             self._turnedAway = True
             self._failed(reason)
