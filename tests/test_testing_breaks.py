@@ -143,6 +143,32 @@ class BreakTests(NetworkCase):
         self.assertLost(stranger.lost, ConnectionLost)
         self.assertLost(self.echoes.built[0].reason, ConnectionLost)
 
+    def test_resetOfOneWhoDoesNotRead(self) -> None:
+        """
+        Who does not read learns of a reset when it writes afterwards, or when it
+        has more to send than the network takes.
+        """
+        self.network.latency = 1
+        for said in (1, 100_000):
+            stranger = self.call()
+            echo = self.echoes.built[-1]
+            stranger.transport.pauseProducing()
+            stranger.transport.write(b"hello")
+            self.network.advance(0.5)
+            echo.transport.pauseProducing()
+            stranger.transport.abortConnection()
+            echo.transport.write(b"x" * said)
+            self.network.advance(0.875)
+            self.assertIsNone(echo.reason)
+            self.network.advance(0.125)
+            if said == 1:
+                self.network.flush()
+                self.assertIsNone(echo.reason)
+                echo.transport.write(b"are you there?")
+                self.network.advance()
+            self.assertLost(echo.reason, ConnectionLost)
+            self.network.flush()
+
     def test_silence(self) -> None:
         """
         After a silence nobody hears anything, not even of the end.

@@ -70,6 +70,14 @@ class Flow:
         """
         return len(self.buffer) + self._inFlight
 
+    @property
+    def broken(self) -> bool:
+        """
+        Whether a reset has arrived that nobody has heard of.
+        """
+        at, item = self._wire[-1] if self._wire else (0.0, None)
+        return item is Mark.RST and at <= self._network.clock.seconds()
+
     def write(self, data: bytes) -> None:
         """
         Take bytes into the buffer.
@@ -88,8 +96,11 @@ class Flow:
         """
         Put something on its way.
         """
-        self._wire.append((self._network.clock.seconds() + self._network.latency, item))
+        latency = self._network.latency
+        self._wire.append((self._network.clock.seconds() + latency, item))
         self.arm()
+        if item is Mark.RST:
+            self.later(latency, self.arm)  # for one who does not read, but wants to send
 
     def drop(self) -> None:
         """
@@ -121,14 +132,14 @@ class Flow:
     def _canArrive(self) -> bool:
         if not self._wire or self._connection.silent:
             return False
-        reset = self._wire[-1] if self._wire[-1][1] is Mark.RST else None
         if self._connection.isCut():
-            if reset is not None and not self._speaker.connected:
+            if self._wire[-1][1] is Mark.RST and not self._speaker.connected:
                 self._wire.clear()  # nobody is left to send it again
             return False
         if self._hearer.hears:
             return True
-        if reset is not None and self._hearer.wants:
+        if self.broken and self._hearer.cannotSend:
+            reset = self._wire.pop()
             self._wire.clear()
             self._wire.append(reset)
             return True
@@ -147,9 +158,6 @@ class Flow:
     def _arrive(self) -> None:
         self._arriving = None
         if not self._canArrive():
-            return
-        if self._wire[0][0] > self._network.clock.seconds():
-            self.arm()  # the reset that came to the front is not due yet
             return
         at, item = self._wire.popleft()
         if isinstance(item, memoryview):

@@ -62,6 +62,7 @@ class MemoryTransport:
         self._producer: IProducer | None = None
         self._streaming = False
         self._producerPaused = False
+        self._cannotSend = False
         self._noDelay = False
         self._keepAlive = False
 
@@ -91,7 +92,9 @@ class MemoryTransport:
         if not self.connected or self._finSent or not data:
             return
         self._outbound.write(data)
-        self._inbound.arm()  # a reset may wait there
+        if self._inbound.broken:
+            self._cannotSend = True
+            self._inbound.arm()
         if self._streaming and self._outbound.undelivered > WINDOW and not self._producerPaused:
             self._producerPaused = True
             self._pushProducer().pauseProducing()
@@ -225,12 +228,12 @@ class MemoryTransport:
         return self._reading or self._closed
 
     @property
-    def wants(self) -> bool:
+    def cannotSend(self) -> bool:
         """
-        Whether there is something to send, so that even a reader that is paused
-        finds out that it cannot.
+        Whether even a reader that is paused finds out of a reset: it wants to
+        send.
         """
-        return self._outbound.undelivered > 0
+        return self._cannotSend or bool(self._outbound.buffer)
 
     def hear(self, data: bytes) -> None:
         """
