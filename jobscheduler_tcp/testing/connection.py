@@ -96,6 +96,8 @@ class Flow:
         """
         Put something on its way.
         """
+        if self._wire and self._wire[-1][1] is Mark.RST:
+            return  # there is nothing more to say
         latency = self._network.latency
         self._wire.append((self._network.clock.seconds() + latency, item))
         self.arm()
