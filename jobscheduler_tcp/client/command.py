@@ -188,7 +188,8 @@ class CommandClientProtocol(Protocol):
                 raise RemoteProtocolError(f"it welcomes us with version {answer.version}")
             self._greeted = True
             self.greeting.callback(answer)
-        elif isinstance(answer, RequestFailed):
+        else:
+            assert isinstance(answer, RequestFailed), "the table lets nothing else through"
             self._hungUp = answer.text or answer.code
             self.transport.loseConnection()
             self.greeting.errback(CommandRefused(answer.code, answer.text))

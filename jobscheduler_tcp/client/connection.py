@@ -36,9 +36,10 @@ from jobscheduler_tcp.messages import Answer, Request, Welcome
 # Seconds to try before a remote counts as unreachable: a restart of its service
 # takes less.
 CONNECT_TIMEOUT = 10.0
-# Seconds until the first new attempt, and between attempts in the long run.
+# Seconds until the first new attempt, and between attempts in the long run: there
+# shall be some before a request gives up, and only who is asked something dials.
 _FIRST_DELAY = 0.1
-_LAST_DELAY = 10.0
+_LAST_DELAY = 2.0
 
 
 @dataclass(slots=True, eq=False)
@@ -193,8 +194,10 @@ class CommandConnection:
                 address=self._address,
                 error=error,
             )
-            # It will say the same again, but whoever asks next may try at once.
+            # It will say the same again, but whoever asks next may try at once,
+            # also if that was when the others failed.
             self._failAll(error)
+            self._restSoon()
         else:
             self._failed(reason)
 
@@ -276,8 +279,11 @@ class CommandConnection:
         """
         Try to connect only as long as somebody asks.
         """
-        idle = not self._asked and self._protocol is None and self._service.running
-        if idle and self._resting is None:
+        if not self._asked and self._protocol is None:
+            self._restSoon()
+
+    def _restSoon(self) -> None:
+        if self._resting is None and self._service.running:
             # Later, for the attempt that we hear of is still under way.
             self._resting = self._clock.callLater(0, self._rest)
 
@@ -285,7 +291,7 @@ class CommandConnection:
         self._resting = None
         if self._protocol is None and self._service.running:
             self._service.stopService()
-            if self._asked:  # by somebody who did not fail with the others
+            if self._asked:
                 self._service.startService()
 
     def _delay(self, attempt: int) -> float:
