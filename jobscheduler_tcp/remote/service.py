@@ -176,16 +176,21 @@ class RemoteService(Service):
         for attempt in listening:
             attempt.cancel()
         ports, self._ports = self._ports, []
-        await DeferredList([maybeDeferred(port.stopListening) for port in ports])
+        closed = [maybeDeferred(port.stopListening) for port in ports]
+        patience = self._reactor.callLater(self._patience(), self._waitNoLonger)
         for task in list(self._tasks.values()):
             task.stop()
         for run in list(self._classic.values()):
             run.kill()
-        patience = self._reactor.callLater(self._patience(), self._waitNoLonger)
-        await self._whenIdle()
+        idle = self._whenIdle()
+        await DeferredList(closed)
+        await idle
         if patience.active():
             patience.cancel()
-        await maybeDeferred(self._launcher.stop)
+        try:
+            await maybeDeferred(self._launcher.stop)
+        except Exception:
+            self._log.failure("The launcher cannot be stopped")
         await self.factory.disconnect()
 
     def _patience(self) -> float:
