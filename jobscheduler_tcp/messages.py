@@ -1,7 +1,7 @@
 """
 What is said on the two connections, as frozen dataclasses; no bytes.
 
-The bounds of a field (L{msgspec.Meta}) are checked where bytes become messages
+The bounds of a field (C{msgspec.Meta}) are checked where bytes become messages
 (L{jobscheduler_tcp.wire}), so that whoever hears a message may trust its
 fields. Durations and sizes have their unit in the docstring.
 """

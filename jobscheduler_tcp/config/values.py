@@ -1,5 +1,5 @@
 """
-Words into values; each function raises L{ValueError} with what was expected,
+Words into values; each function raises C{ValueError} with what was expected,
 whoever wrote the word: a file, an option or the environment.
 """
 

@@ -111,13 +111,13 @@ class ExitWatch:
 
     def fileno(self) -> int:
         """
-        See L{IReadDescriptor}.
+        See C{IReadDescriptor}.
         """
         return self._descriptor
 
     def logPrefix(self) -> str:
         """
-        See L{IReadDescriptor}.
+        See C{IReadDescriptor}.
         """
         return "exit"
 

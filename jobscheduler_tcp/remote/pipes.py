@@ -119,13 +119,13 @@ class OutputPipe:
 
     def fileno(self) -> int:
         """
-        See L{IReadDescriptor}.
+        See C{IReadDescriptor}.
         """
         return self._descriptor
 
     def logPrefix(self) -> str:
         """
-        See L{IReadDescriptor}.
+        See C{IReadDescriptor}.
         """
         return self.stream.name.lower()
 
@@ -226,13 +226,13 @@ class InputPipe:
 
     def fileno(self) -> int:
         """
-        See L{IWriteDescriptor}.
+        See C{IWriteDescriptor}.
         """
         return self._descriptor
 
     def logPrefix(self) -> str:
         """
-        See L{IWriteDescriptor}.
+        See C{IWriteDescriptor}.
         """
         return "stdin"
 
