@@ -102,8 +102,8 @@ class _Demo:
         Play it from beginning to end.
         """
         colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
-        print("A job goes from a client to a remote and back: two twistd processes on this host.")
-        print("OP, IP and OPR are the ports of the diagram, the times are milliseconds.\n")
+        print("One job goes from a client to a remote and back; both are twistd processes.")
+        print("OP, IP and OPR are the three ports between them, times are milliseconds.\n")
         sys.stdout.flush()
         remote = self._start("remote", _LISTEN)
         configuration = self._directory / "scheduler.xml"

@@ -13,7 +13,7 @@ import time
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
@@ -33,35 +33,35 @@ class CommandTestCase(ServiceTestCase):
     Run C{jsremote}.
     """
 
-    def popen(self, *arguments: str, **options: Any) -> subprocess.Popen[bytes]:
+    def popen(
+        self, *arguments: str, stdin: int | BinaryIO = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
         """
         Start it.
         """
-        streams = {
-            "stdin": subprocess.DEVNULL,
-            "stdout": subprocess.PIPE,
-            "stderr": subprocess.PIPE,
-        }
-        process: subprocess.Popen[bytes] = subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, "-c", _MAIN, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             cwd=self.directory,
             env=os.environ | {"PYTHONPATH": str(TOP), "TMPDIR": str(self.directory)},
-            **streams | options,
         )
         self.addCleanup(self._close, process)
         return process
 
     async def jsremote(
-        self, *arguments: str, said: bytes | None = None, **options: Any
+        self,
+        *arguments: str,
+        said: bytes | None = None,
+        stdin: int | BinaryIO = subprocess.DEVNULL,
     ) -> tuple[int, bytes, bytes]:
         """
         Run it to its end: its exit code, stdout and stderr.
 
         @param said: its stdin.
         """
-        if said is not None:
-            options["stdin"] = subprocess.PIPE
-        process = self.popen(*arguments, **options)
+        process = self.popen(*arguments, stdin=stdin if said is None else subprocess.PIPE)
         out, err = await deferToThread(process.communicate, said, PATIENCE)
         return process.returncode, out, err
 
@@ -69,7 +69,7 @@ class CommandTestCase(ServiceTestCase):
         """
         Start a remote, and tell where it listens.
         """
-        self.service_ = self.service("remote", *options)
+        self.service_ = self.service("remote", *options, TMPDIR=str(self.directory))
         return f"127.0.0.1:{await portOf(self.service_, 'remote')}"
 
     async def ended(self, process: subprocess.Popen[bytes]) -> int:
@@ -292,7 +292,9 @@ class StateTests(CommandTestCase):
         A table for people, JSON for programs; tasks under way are listed.
         """
         remote = await self.remote()
-        process = self.popen("run", remote, "--", "sh", "-c", "echo $$; read it", stdin=-1)
+        process = self.popen(
+            "run", remote, "--", "sh", "-c", "echo $$; read it", stdin=subprocess.PIPE
+        )
         assert process.stdout is not None
         pid = (await deferToThread(process.stdout.readline)).strip()
         code, out, err = await self.jsremote("state", remote)
@@ -350,7 +352,7 @@ class DemoTests(CommandTestCase):
         text = out.decode("ascii")
         self.assertEqual((code, err), (0, b""), text)
         self.assertNotIn("\x1b", text)
-        self.assertTrue(all(len(line) < 82 for line in text.splitlines()))
+        self.assertTrue(all(len(line) < 80 for line in text.splitlines()))
         found: dict[str, str] = {}
         for word in ("IP", "OP", "OPR"):
             self.assertRegex(text, rf"\b{word} \d+: an (in|out)")
