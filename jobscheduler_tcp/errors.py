@@ -155,3 +155,15 @@ class LaunchFailed(JobSchedulerError):
     def __init__(self, text: str, errno: int = 0) -> None:
         super().__init__(text)
         self.errno = errno
+
+
+class NotExpressible(JobSchedulerError):
+    """
+    The classic dialect has no words for what was asked.
+
+    @ivar what: as in C{a working directory}.
+    """
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"the classic dialect cannot say {what}; the extended one can")
+        self.what = what

@@ -16,7 +16,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.ports import CallbackPorts, Listen
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.service import ClientService
 from jobscheduler_tcp.messages import KillTask, StartTask, Stream, TaskRefused, TaskTaken, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
@@ -69,6 +69,7 @@ class Diagram:
         script: Callable[[FakeProcess], None] = play,
         ports: int = 3,
         listen: Listen | None = None,
+        dialect: Dialect = Dialect.EXTENDED,
     ) -> None:
         self.network = MemoryNetwork()
         clientHost = self.network.host(CLIENT)
@@ -90,7 +91,10 @@ class Diagram:
             ),
             [
                 ProcessClass(
-                    "", TCP4ClientEndpoint(clientHost, REMOTE, PORT), 30, f"{REMOTE}:{PORT}"
+                    "",
+                    TCP4ClientEndpoint(clientHost, REMOTE, PORT),
+                    address=f"{REMOTE}:{PORT}",
+                    dialect=dialect,
                 )
             ],
             wallClock=lambda: 1.0,

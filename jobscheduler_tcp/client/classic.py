@@ -14,13 +14,14 @@ from collections.abc import Callable
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, ITCPTransport
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.conversation import Role
 from jobscheduler_tcp.errors import ConnectionClosed, RemoteProtocolError
+from jobscheduler_tcp.interfaces import IStreamTransport
 from jobscheduler_tcp.objects import MisunderstoodCall, ObjectConversation
 from jobscheduler_tcp.sockets import lingerNot, settle
 from jobscheduler_tcp.wire.classic import (
@@ -166,7 +167,7 @@ class ClassicCallbackProtocol(Protocol):
     One caller at a callback port of the classic dialect.
     """
 
-    transport: ITCPTransport
+    transport: IStreamTransport
     _log = Logger()
 
     def __init__(self, factory: ClassicCallbackFactory) -> None:

@@ -31,7 +31,7 @@ from jobscheduler_tcp.errors import (
     NotAdmitted,
     RemoteUnreachable,
 )
-from jobscheduler_tcp.messages import Answer, Request, Welcome
+from jobscheduler_tcp.messages import Answer, Ping, Request, Welcome
 
 # Seconds to try before a remote counts as unreachable: a restart of its service
 # takes less.
@@ -131,6 +131,14 @@ class CommandConnection:
                 self._service.startService()
             self._setTimer()
         return answer
+
+    def greet(self) -> Deferred[None]:
+        """
+        Find out whether the remote speaks the extended dialect.
+
+        @return: fires if so, and fails as L{request} does otherwise.
+        """
+        return self.request(Ping(0)).addCallback(lambda _: None)
 
     def withdraw(self, answer: Deferred[Answer]) -> None:
         """

@@ -57,6 +57,7 @@ def _ask(inputs: JobInputs, core: JobCore, port: CallbackPort) -> None:
     core.ask(port)
 
 
+@_queued.upon(JobInputs.notListening).to(_over)
 @_waitingForPort.upon(JobInputs.notListening).to(_over)
 def _notListening(inputs: JobInputs, core: JobCore, reason: Failure) -> None:
     core.finish(verdicts.notAsked(reason))

@@ -5,26 +5,35 @@ in L{client.job}.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from itertools import count
 from secrets import token_bytes
 from typing import Protocol as TypingProtocol
 from typing import cast
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.channels import WINDOW
 from jobscheduler_tcp.client import verdicts
 from jobscheduler_tcp.client.callback import CallbackFactory, CallbackWatcher
-from jobscheduler_tcp.client.connection import CommandConnection
+from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
+from jobscheduler_tcp.client.classictask import ClassicListener
+from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT, CommandConnection
 from jobscheduler_tcp.client.hearing import Hearing, TaskListener
 from jobscheduler_tcp.client.ports import CallbackPort, CallbackPorts
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.strangers import Strangers
-from jobscheduler_tcp.errors import ConnectionClosed, NotStarted
+from jobscheduler_tcp.errors import (
+    CommandRefused,
+    ConnectionClosed,
+    NotExpressible,
+    NotStarted,
+)
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import (
@@ -50,6 +59,9 @@ SIGTERM = 15
 class Means:
     """
     What the jobs of a service share.
+
+    @ivar numbers: what tasks are called where a UUID is not understood.
+    @ivar classic: the command connections of classic tasks that are not closed.
     """
 
     clock: IReactorTime
@@ -57,7 +69,33 @@ class Means:
     heart: Heart
     strangers: Strangers
     startTimeout: float = START_TIMEOUT
+    connectTimeout: float = CONNECT_TIMEOUT
     window: int = WINDOW
+    numbers: Iterator[int] = field(default_factory=lambda: count(1))
+    classic: set[ClassicCommandConnection] = field(default_factory=set)
+
+
+class JobListener(TypingProtocol):
+    """
+    What listens at the callback port, in either dialect.
+    """
+
+    @property
+    def proven(self) -> object:
+        """
+        The connection of the remote, C{None} before it called.
+        """
+
+    @property
+    def claims(self) -> int:
+        """
+        How many callers may still turn out to be the remote.
+        """
+
+    def abort(self) -> None:
+        """
+        Hang up on everybody.
+        """
 
 
 class JobInputs(CallbackWatcher, TaskListener, TypingProtocol):
@@ -164,7 +202,9 @@ class JobCore:
         self.started: Deferred[TaskStarted] | None = None
         self.place: Deferred[None] | None = None
         self.placed = False
-        self.factory: CallbackFactory | None = None
+        self.listener: JobListener | None = None
+        self.token = bytes(TOKEN_SIZE)
+        self.classic: ClassicCommandConnection | None = None
         self.portWait: Deferred[None] | None = None
         self.port: CallbackPort | None = None
         self.answer: Deferred[Answer] | None = None
@@ -196,21 +236,64 @@ class JobCore:
         """
         if self.deadline:
             self.setTimer(self.deadline)
-        self.place = self.processClass.acquire()
-        self.place.addCallbacks(self._inputs.placed, _ignoreCancelled)
+        place = self.processClass.acquire()
+        self.place = place.addCallback(self._placed)
+        place.addCallbacks(self._inputs.placed, self._notPlaced)
+
+    def _placed(self, _: None) -> Deferred[None] | None:
+        """
+        Find out what the remote speaks, if nobody knows.
+        """
+        self.placed = True
+        if self.processClass.speaks is not Dialect.AUTO:
+            return None
+        return self.connection.greet().addCallbacks(self._extended, self._isItClassic)
+
+    def _extended(self, _: None) -> None:
+        self.processClass.speaks = Dialect.EXTENDED
+
+    def _isItClassic(self, reason: Failure) -> None:
+        # Any answer that is not about us says that our hello is not known.
+        error = reason.value
+        if not isinstance(error, CommandRefused) or verdicts.isRefusal(error):
+            reason.raiseException()
+        if self.processClass.speaks is Dialect.AUTO:
+            self.processClass.speaks = Dialect.CLASSIC
+            self._log.info(
+                "The remote {remote} speaks the classic dialect: {error}",
+                remote=self.processClass.address,
+                error=error,
+            )
+
+    def _notPlaced(self, reason: Failure) -> None:
+        if not reason.check(CancelledError):
+            self._inputs.notListening(reason)
 
     def listen(self) -> None:
         """
         Be ready to hear before we speak.
         """
-        means = self.means
-        self.placed = True
         self.place = None
         if not self.deadline:
-            self.setTimer(means.startTimeout)
-        self.factory = CallbackFactory(
+            self.setTimer(self.means.startTimeout)
+        if self.processClass.speaks is Dialect.CLASSIC:
+            try:
+                factory = self._classicFactory()
+            except NotExpressible as error:
+                self._inputs.notListening(Failure(error))
+                return
+        else:
+            factory = self._extendedFactory()
+        self.portWait = self.means.ports.acquire(factory).addCallbacks(
+            self._inputs.listening, self._inputs.notListening
+        )
+
+    def _extendedFactory(self) -> ServerFactory:
+        means = self.means
+        self.token = token_bytes(TOKEN_SIZE)
+        self.listener = factory = CallbackFactory(
             self.task,
-            token_bytes(TOKEN_SIZE),
+            self.token,
             self._hearing,
             means.heart,
             means.clock,
@@ -218,15 +301,32 @@ class JobCore:
             watcher=self._inputs,
             log=means.strangers,
         )
-        self.portWait = means.ports.acquire(self.factory).addCallbacks(
-            self._inputs.listening, self._inputs.notListening
+        return factory
+
+    def _classicFactory(self) -> ServerFactory:
+        means = self.means
+        remote = self.processClass
+        listener = ClassicListener(
+            self.task,
+            self.work,
+            number=next(means.numbers),
+            clock=means.clock,
+            receiver=self._hearing,
+            watcher=self._inputs,
+            isRemote=lambda host: self.classic is not None and self.classic.isRemote(host),
+            kill=self.killOrHangUp,
+            stranger=lambda host: means.strangers.add(host, self.task, "it is not the remote"),
         )
+        self.listener = listener
+        self.classic = ClassicCommandConnection(
+            remote.endpoint, means.clock, remote.address, means.connectTimeout, means.classic
+        )
+        return listener.factory
 
     def ask(self, port: CallbackPort) -> None:
         """
         Speak.
         """
-        assert self.factory is not None
         self.port = port
         self._log.info(
             "Task {task} is asked for at {remote}, callback port {port}",
@@ -234,10 +334,14 @@ class JobCore:
             remote=self.processClass.address,
             port=port.number,
         )
-        self.answer = self.connection.request(
-            StartTask(0, self.task, port.number, self.factory.token, self.work)
+        self.answer = self._requests.request(
+            StartTask(0, self.task, port.number, self.token, self.work)
         )
         self.answer.addCallbacks(self._answered, self._notAnswered)
+
+    @property
+    def _requests(self) -> CommandConnection | ClassicCommandConnection:
+        return self.connection if self.classic is None else self.classic
 
     def _answered(self, answer: Answer) -> None:
         if isinstance(answer, TaskRefused):
@@ -252,8 +356,9 @@ class JobCore:
         """
         Give up if nobody is left who could tell what became of the task.
         """
-        assert self.factory is not None
-        if self.answered and self.factory.proven is None and not self.factory.claims:
+        listener = self.listener
+        assert listener is not None
+        if self.answered and listener.proven is None and not listener.claims:
             self._inputs.hopeless(verdicts.LOST_BEFORE_START)
 
     def confirmed(self, message: TaskStarted) -> None:
@@ -276,7 +381,9 @@ class JobCore:
         """
         Have the remote kill the task.
         """
-        killed = self.connection.request(KillTask(0, self.task, signal, grace))
+        if isinstance(self.listener, ClassicListener):
+            self.listener.killing()
+        killed = self._requests.request(KillTask(0, self.task, signal, grace))
         # The connection lets no other answer through.
         cast("Deferred[TaskKilled]", killed).addCallbacks(result.callback, result.errback)
 
@@ -293,8 +400,8 @@ class JobCore:
         """
         Drop whoever is connected.
         """
-        if self.factory is not None:
-            self.factory.abort()
+        if self.listener is not None:
+            self.listener.abort()
 
     def _notKilled(self, reason: Failure) -> None:
         self._log.warn(
@@ -328,7 +435,7 @@ class JobCore:
         Need no answer any more.
         """
         if self.answer is not None:
-            self.connection.withdraw(self.answer)
+            self._requests.withdraw(self.answer)
             self.answer = None
 
     def finish(self, outcome: Outcome) -> None:
@@ -349,7 +456,7 @@ class JobCore:
             ending=verdicts.told(outcome),
             outcome=outcome,
         )
-        if self.factory is None or self.factory.proven is None or self.gone:
+        if self.listener is None or self.listener.proven is None or self.gone:
             self.close()
         if self.placed:
             self.processClass.release()
@@ -364,10 +471,8 @@ class JobCore:
         """
         if self.port is not None:
             self.port.release()
+        if self.classic is not None:
+            self.classic.close()
         onGone, self._onGone = self._onGone, None
         if onGone is not None:
             onGone()
-
-
-def _ignoreCancelled(reason: Failure) -> None:
-    reason.trap(CancelledError)

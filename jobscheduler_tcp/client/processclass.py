@@ -5,12 +5,23 @@ Which remote, how many tasks at once, and who waits for one of its places.
 from __future__ import annotations
 
 from collections import OrderedDict
+from enum import Enum
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 
 # As many as a JobScheduler runs in a process class that does not say it.
 MAX_PROCESSES = 30
+
+
+class Dialect(Enum):
+    """
+    Which language a remote is spoken to in.
+    """
+
+    AUTO = "auto"
+    EXTENDED = "extended"
+    CLASSIC = "classic"
 
 
 class ProcessClass:
@@ -21,6 +32,9 @@ class ProcessClass:
     @ivar endpoint: how to reach the remote.
     @ivar address: host and port of the remote, for people.
     @ivar maxProcesses: how many tasks may run at once.
+    @ivar speaks: the dialect: C{AUTO} as long as it is not known. A remote that
+        was once seen to speak the extended one is not believed if it says later
+        that it does not.
     @ivar running: how many places are taken.
     """
 
@@ -30,11 +44,13 @@ class ProcessClass:
         endpoint: IStreamClientEndpoint,
         maxProcesses: int = MAX_PROCESSES,
         address: str = "",
+        dialect: Dialect = Dialect.EXTENDED,
     ) -> None:
         self.name = name
         self.endpoint = endpoint
         self.address = address or repr(endpoint)
         self.maxProcesses = maxProcesses
+        self.speaks = dialect
         self.running = 0
         self._serving = False
         self._waiting: OrderedDict[Deferred[None], None] = OrderedDict()

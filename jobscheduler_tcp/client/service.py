@@ -66,7 +66,9 @@ class ClientService(Service):
         self._clock = clock
         self._stopping = False
         heart = Heart(clock)
-        self._means = Means(clock, ports, heart, self.strangers, startTimeout, window)
+        self._means = Means(
+            clock, ports, heart, self.strangers, startTimeout, connectTimeout, window
+        )
         factory = CommandClientFactory(heart, bootId=bootId, wallClock=wallClock)
         self._connections = {
             each.name: CommandConnection(
@@ -152,6 +154,8 @@ class ClientService(Service):
             if bound.active():
                 bound.cancel()
         await self.ports.whenIdle()
+        for classic in list(self._means.classic):
+            classic.abort()
         await DeferredList([each.stop() for each in self._connections.values()])
 
     def _abandon(self) -> None:

@@ -29,6 +29,14 @@ LOST_BEFORE_START = Outcome(
 )
 
 
+def isRefusal(error: CommandRefused) -> bool:
+    """
+    Whether an error answer says that the remote will not talk to us, and not
+    that it does not understand us.
+    """
+    return error.code in _REFUSALS or error.code.startswith("jsremote-")
+
+
 def ended(message: TaskEnded, pid: int) -> Outcome:
     """
     The remote confirmed the end.
@@ -72,8 +80,8 @@ def notAsked(reason: Failure) -> Outcome:
         case CommandRefused(code="SCHEDULER-105"):
             return Outcome(
                 Reason.REJECTED_VERSION,
-                "the remote speaks only JobScheduler's classic dialect, "
-                f"which this version does not speak yet ({error})",
+                "the remote speaks only the classic dialect, and the extended one is "
+                f"demanded ({error})",
             )
         case CommandRefused():
             return Outcome(_REFUSALS.get(error.code, Reason.REJECTED_VERSION), str(error))
@@ -86,6 +94,8 @@ def lost(reason: Failure, pid: int = 0) -> Outcome:
     The confirmation connection broke, or what came over it made no sense.
     """
     text = reason.getErrorMessage()
+    if reason.check(CommandRefused):
+        return Outcome(Reason.LOST, f"the remote cannot tell how it ended: {text}", pid=pid)
     if reason.check(RemoteProtocolError):
         return Outcome(Reason.PROTOCOL_ERROR, f"the remote broke the protocol: {text}", pid=pid)
     return Outcome(Reason.LOST, f"the confirmation connection broke: {text}", pid=pid)

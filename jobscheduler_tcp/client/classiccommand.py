@@ -1,0 +1,306 @@
+"""
+The command connection of one task in the classic dialect: start it, kill it,
+close it (protocol document 3).
+
+A real client has one connection for each task and one request on it at a time;
+so have we.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from errno import ETIMEDOUT
+
+from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.interfaces import (
+    IDelayedCall,
+    IReactorTime,
+    IStreamClientEndpoint,
+    ITCPTransport,
+)
+from twisted.internet.protocol import Factory, Protocol, connectionDone
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from jobscheduler_tcp.errors import (
+    CommandRefused,
+    ConnectionClosed,
+    NotAdmitted,
+    RemoteProtocolError,
+    RemoteUnreachable,
+)
+from jobscheduler_tcp.messages import Answer, KillTask, Request, StartTask, TaskKilled, TaskTaken
+from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.wire.documents import Element, parse
+from jobscheduler_tcp.wire.splitters import AnswerSplitter
+
+# As real clients write them: the start with a prolog, the close without one and
+# with single quotes (3.1, 3.4).
+_START = (
+    '<?xml version="1.0" encoding="ISO-8859-1"?>\n'
+    '<remote_scheduler.start_remote_task tcp_port="{port}" kind="process"/>'
+)
+_CLOSE = "<remote_scheduler.remote_task.close process_id='{number}'/>"
+_KILL = "<remote_scheduler.remote_task.close process_id='{number}' kill='yes'/>"
+
+# Seconds for the remote to answer a close. A real one needs up to 2, to remove
+# its files (3.4).
+CLOSE_TIMEOUT = 10.0
+
+
+class ClassicCommandProtocol(Protocol):
+    """
+    Say one document, hear one answer.
+
+    @ivar closed: fires when the connection is closed.
+    @ivar host: the address of the remote.
+    """
+
+    transport: ITCPTransport
+    host = ""
+
+    def __init__(self) -> None:
+        self.closed: Deferred[None] = Deferred()
+        self._answers = AnswerSplitter()
+        self._waiting: deque[tuple[str, Deferred[Element]]] = deque()
+        self._asked: Deferred[Element] | None = None
+        self._heardAnything = False
+        self._isClosed = False
+
+    def ask(self, document: str) -> Deferred[Element]:
+        """
+        Say a document, when the last one is answered.
+
+        @return: the first element of the answer; fails with L{CommandRefused} if
+            that is an error, with L{NotAdmitted} if the remote hangs up without
+            a word, with L{ConnectionClosed} if it does so later.
+        """
+        if self._isClosed:
+            return fail(ConnectionClosed("the command connection is closed"))
+        answer: Deferred[Element] = Deferred()
+        self._waiting.append((document, answer))
+        self._askNext()
+        return answer
+
+    def connectionMade(self) -> None:
+        """
+        Remember who it is.
+        """
+        settle(self.transport)
+        self.host = getattr(self.transport.getPeer(), "host", "")
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Hear an answer; hang up on nonsense.
+        """
+        self._heardAnything = True
+        try:
+            for document in self._answers.feed(data):
+                asked, self._asked = self._asked, None
+                if asked is None:
+                    raise RemoteProtocolError("an answer to nothing")
+                self._tell(asked, parse(document))
+                self._askNext()
+        except RemoteProtocolError as error:
+            self._fail(error)
+            self.transport.abortConnection()
+
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
+        """
+        Nothing more will be answered.
+        """
+        self._isClosed = True
+        if self._heardAnything:
+            self._fail(ConnectionClosed(reason.getErrorMessage()))
+        else:
+            self._fail(NotAdmitted("the remote hung up: it does not allow this address"))
+        self.closed.callback(None)
+
+    def _askNext(self) -> None:
+        if self._asked is None and self._waiting:
+            document, self._asked = self._waiting.popleft()
+            self.transport.write(document.encode("ascii"))
+
+    def _tell(self, asked: Deferred[Element], root: Element) -> None:
+        answers = [child for each in root.children for child in each.children]
+        if root.name != "spooler" or not answers:
+            asked.errback(RemoteProtocolError(f"an answer with <{root.name}> and nothing in it"))
+            return
+        answer = answers[-1]
+        if answer.name == "ERROR":
+            attributes = answer.attributes
+            asked.errback(CommandRefused(attributes.get("code", ""), attributes.get("text", "")))
+        else:
+            asked.callback(answer)
+
+    def _fail(self, error: Exception) -> None:
+        asked, self._asked = self._asked, None
+        waiting, self._waiting = self._waiting, deque()
+        for each in [asked, *(answer for _, answer in waiting)]:
+            if each is not None:
+                each.errback(Failure(error))
+
+
+class ClassicCommandConnection:
+    """
+    What a job asks of a classic remote, in the words that it uses for an
+    extended one too.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        endpoint: IStreamClientEndpoint,
+        clock: IReactorTime,
+        address: str,
+        timeout: float,
+        alive: set[ClassicCommandConnection],
+    ) -> None:
+        """
+        @param address: host and port, for people.
+        @param timeout: seconds to try to connect.
+        @param alive: where to stand while it is connected.
+        """
+        self._alive = alive
+        self._endpoint = endpoint
+        self._clock = clock
+        self._address = address
+        self._timeout = timeout
+        self._protocol: ClassicCommandProtocol | None = None
+        self._number: int | None = None
+        self._connecting: Deferred[ClassicCommandProtocol] | None = None
+        self._timer: IDelayedCall | None = None
+        self._killing = False
+        self._over = False
+
+    def request(self, message: Request) -> Deferred[Answer]:
+        """
+        Start the task, or kill it.
+
+        @return: fails as that of an extended connection does.
+        """
+        match message:
+            case StartTask():
+                return Deferred.fromCoroutine(self._start(message))
+            case KillTask():
+                return self._kill(message)
+            case _:
+                return fail(CommandRefused("SCHEDULER-105", "not known in the classic dialect"))
+
+    def withdraw(self, answer: Deferred[Answer]) -> None:
+        """
+        Need no answer any more. The connection stays: the task belongs to it.
+        """
+
+    def isRemote(self, host: str) -> bool:
+        """
+        Whether an address is the one that we are connected to.
+        """
+        return self._protocol is not None and host == self._protocol.host
+
+    def abort(self) -> None:
+        """
+        Hang up without a word; the remote kills what runs.
+        """
+        self._over = True
+        if self._protocol is not None:
+            self._protocol.transport.abortConnection()
+        elif self._connecting is not None:
+            self._connecting.cancel()
+
+    def close(self) -> None:
+        """
+        The confirmation connection is closed: tell the remote to forget the
+        task, and close this one too.
+        """
+        if self._over:
+            return
+        self._over = True
+        protocol = self._protocol
+        if protocol is None:
+            if self._connecting is not None:
+                self._connecting.cancel()
+            return
+        if self._number is None or self._killing:
+            # Without an answer to the start there is nothing to close; after a
+            # kill no second close is sent (3.4).
+            if not self._killing:
+                protocol.transport.loseConnection()
+            else:
+                self._setTimer()
+            return
+        self._setTimer()
+        closed = protocol.ask(_CLOSE.format(number=self._number))
+        closed.addBoth(self._closed)
+
+    def _setTimer(self) -> None:
+        assert self._protocol is not None
+        self._timer = self._clock.callLater(CLOSE_TIMEOUT, self._protocol.transport.abortConnection)
+
+    def _closed(self, answer: object) -> None:
+        if isinstance(answer, Failure) and answer.check(CommandRefused):
+            self._log.warn(
+                "The remote {address} could not close a task: {error}",
+                address=self._address,
+                error=answer.getErrorMessage(),
+            )
+        if self._protocol is not None:
+            self._protocol.transport.loseConnection()
+
+    async def _start(self, message: StartTask) -> Answer:
+        protocol = await self._connect()
+        answer = await protocol.ask(_START.format(port=message.port))
+        number = answer.attributes.get("process_id", "")
+        if answer.name != "process" or not number.isdecimal():
+            raise RemoteProtocolError(f"the start was answered with <{answer.name}>")
+        self._number = int(number)
+        return TaskTaken(0, message.task, self._number % 2**31)
+
+    async def _connect(self) -> ClassicCommandProtocol:
+        factory = Factory.forProtocol(ClassicCommandProtocol)
+        factory.noisy = False
+        connecting: Deferred[ClassicCommandProtocol] = self._endpoint.connect(factory)  # type: ignore[assignment]  # its factory makes that
+        self._connecting = connecting
+        timer = self._clock.callLater(self._timeout, connecting.cancel)
+        try:
+            protocol = await connecting
+        except CancelledError as error:
+            text = f"no answer within {self._timeout:g} seconds"
+            raise RemoteUnreachable(self._address, text, ETIMEDOUT) from error
+        except Exception as error:
+            number = getattr(error, "osError", None) or getattr(error, "errno", None) or 0
+            text = os.strerror(number) if number else str(error)
+            raise RemoteUnreachable(self._address, text, number) from error
+        finally:
+            self._connecting = None
+            if timer.active():
+                timer.cancel()
+        self._protocol = protocol
+        self._alive.add(self)
+        protocol.closed.addCallback(self._disconnected)
+        if self._over:
+            protocol.transport.abortConnection()
+        return protocol
+
+    def _disconnected(self, _: None) -> None:
+        self._protocol = None
+        self._alive.discard(self)
+        if self._timer is not None and self._timer.active():
+            self._timer.cancel()
+
+    def _kill(self, message: KillTask) -> Deferred[Answer]:
+        if self._protocol is None or self._number is None or self._over:
+            return fail(ConnectionClosed("the task cannot be killed: it is not known there"))
+        self._killing = True
+        killed = self._protocol.ask(_KILL.format(number=self._number))
+        return killed.addBoth(self._killedIt, message)
+
+    def _killedIt(self, answer: Element | Failure, message: KillTask) -> Answer:
+        if isinstance(answer, Failure):
+            answer.raiseException()
+        if self._over and self._protocol is not None:
+            self._protocol.transport.loseConnection()
+        # The classic dialect does not tell who died.
+        return TaskKilled(0, message.task, 1)

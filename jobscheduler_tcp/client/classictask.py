@@ -1,0 +1,317 @@
+"""
+A task of a classic remote, as a job's life and an application hear of any task:
+what is missing in the classic dialect is made up for here.
+
+The remote sends lines for a log; they are the task's stdout, for the streams are
+not told apart. The limits of a task are the client's business. Sizes and digests
+are reckoned from what arrived.
+"""
+
+from __future__ import annotations
+
+import shlex
+import socket
+from collections.abc import Callable
+from hashlib import sha256
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from jobscheduler_tcp.client.callback import CallbackWatcher
+from jobscheduler_tcp.client.classic import ClassicCallbackFactory
+from jobscheduler_tcp.errors import CommandRefused, NotExpressible
+from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
+from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
+from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.wire.shelljob import Pairs, ShellJob, StepResult
+
+# The name of a job that has none, in the log of the remote.
+JOB_NAME = "jsremote"
+
+# What a client of 1.6 says of itself in every environment (5.5); what it does
+# not have is empty.
+_ENVIRONMENT = (
+    "SCHEDULER_CONFIGURATION_DIRECTORY",
+    "SCHEDULER_JOB_CONFIGURATION_DIRECTORY",
+    "SCHEDULER_SUPERVISOR_HOST",
+    "SCHEDULER_SUPERVISOR_PORT",
+    "SCHEDULER_TCP_PORT",
+    "SCHEDULER_UDP_PORT",
+    "SCHEDULER_TASK_TRIGGER_FILES",
+)
+
+
+def shellJob(work: Work, number: int) -> ShellJob:
+    """
+    Say a piece of work as a shell job.
+
+    @param number: our number of the task.
+    @raise NotExpressible: the classic dialect has no words for it.
+    """
+    if work.job:
+        raise NotExpressible("a job of the remote's own configuration")
+    if work.directory:
+        raise NotExpressible("a working directory")
+    if work.stdin:
+        raise NotExpressible("input for the task")
+    for name, value in work.parameters:
+        _latin(name + value)
+    own = dict.fromkeys(_ENVIRONMENT, "")
+    own |= {
+        "SCHEDULER_HOST": socket.gethostname(),
+        "SCHEDULER_JOB_NAME": JOB_NAME,
+        "SCHEDULER_TASK_ID": str(number),
+        **dict(work.environment),
+    }
+    return ShellJob(
+        # A remote replaces variables in the parameter line of a program, which
+        # no quoting prevents; a shell does not.
+        script=_latin(work.script or f"exec {shlex.join(work.command)}\n"),
+        job=JOB_NAME,
+        taskId=str(number),
+        environment=tuple((name, _latin(value)) for name, value in own.items()),
+    )
+
+
+def _latin(text: str) -> str:
+    try:
+        text.encode("latin-1")
+    except UnicodeEncodeError as error:
+        raise NotExpressible(f"the character {text[error.start]!r}") from error
+    return text
+
+
+@implementer(ITaskConfirmation)
+class ClassicListener:
+    """
+    Listen for one classic task. It has what a job asks of its callback factory.
+
+    @ivar factory: to listen with.
+    @ivar claims: how many callers may still prove themselves; a classic caller
+        has nothing to prove.
+    """
+
+    claims = 0
+    _log = Logger()
+
+    def __init__(
+        self,
+        task: str,
+        work: Work,
+        *,
+        number: int,
+        clock: IReactorTime,
+        receiver: IConfirmationReceiver,
+        watcher: CallbackWatcher,
+        isRemote: Callable[[str], bool],
+        kill: Callable[[], None],
+        stranger: Callable[[str], None],
+    ) -> None:
+        """
+        @param number: our number of the task.
+        @param isRemote: tells whether an address may be the remote's.
+        @param kill: kills the task.
+        @raise NotExpressible: the classic dialect has no words for the work.
+        """
+        self._task = task
+        self._work = work
+        self._clock = clock
+        self._receiver = receiver
+        self._watcher = watcher
+        self._kill = kill
+        self._cause: Reason | None = None
+        self._begun: float | None = None
+        self._size = 0
+        self._digest = sha256()
+        self._wall: IDelayedCall | None = None
+        self._silence: IDelayedCall | None = None
+        self.returned: Pairs = ()
+        self.factory = ClassicCallbackFactory(
+            shellJob(work, number),
+            self,
+            isRemote,
+            parameters=work.parameters,
+            stranger=stranger,
+        )
+
+    @property
+    def proven(self) -> object:
+        """
+        The connection of the remote, C{None} before it called.
+        """
+        return self.factory.caller
+
+    def abort(self) -> None:
+        """
+        Hang up.
+        """
+        self.factory.abort()
+
+    def killing(self, reason: Reason = Reason.KILLED) -> None:
+        """
+        The task is being killed, for a reason.
+        """
+        if self._cause is None:
+            self._cause = reason
+
+    # ------------------------------------------------------- what the remote says
+
+    def remoteCalled(self) -> None:
+        """
+        The confirmation connection stands.
+        """
+        self._watcher.callerClaims()
+        self._watcher.callerProven()
+        self._receiver.taskAttached(self, TaskAttached(self._task))
+
+    def scriptStarted(self) -> None:
+        """
+        The remote has begun the job; it does not tell the pid.
+        """
+        self._begun = self._clock.seconds()
+        work = self._work
+        if work.wallTime:
+            self._wall = self._clock.callLater(work.wallTime, self._limit, Reason.TIMEOUT)
+        if work.silence:
+            self._silence = self._clock.callLater(work.silence, self._limit, Reason.SILENT)
+        self._receiver.taskStarted(TaskStarted(0, 0.0, 0.0))
+
+    def logged(self, level: int, text: str) -> None:
+        """
+        A line of the remote before the start; lines of the task afterwards.
+        """
+        if self._begun is None:
+            self._log.info("Task {task}: {text}", task=self._task, text=text)
+            return
+        data = text.encode("latin-1", "replace") + b"\n"
+        self._size += len(data)
+        self._digest.update(data)
+        if self._silence is not None and self._silence.active():
+            self._silence.reset(self._work.silence)
+        if self._work.outputLimit and self._size > self._work.outputLimit:
+            self._limit(Reason.OUTPUT_LIMIT)
+        self._receiver.outputReceived(Stream.STDOUT, data)
+
+    def valuesReturned(self, values: Pairs) -> None:
+        """
+        The job returned values.
+        """
+        self.returned += values
+
+    def stepReturned(self, result: StepResult) -> None:
+        """
+        The script is over.
+        """
+        if result.signal:
+            reason = self._cause or Reason.SIGNALLED
+            self._end(reason, signal=result.signal if 1 <= result.signal <= 64 else 9)
+        else:
+            limited = self._cause not in (None, Reason.KILLED)
+            reason = self._cause if limited and self._cause else Reason.EXITED
+            self._end(reason, exitCode=result.exitCode & 0xFF)
+
+    def callFailed(self, during: str, code: str, text: str) -> None:
+        """
+        The remote refused: before the step nothing ran; in it, the script may
+        have ended in any way.
+        """
+        if during == "step":
+            self._stop()
+            self._receiver.confirmationLost(Failure(CommandRefused(code, text)))
+        else:
+            self._end(Reason.START_FAILED, note=text)
+
+    def remoteLost(self, reason: Failure) -> None:
+        """
+        The connection broke.
+        """
+        self._stop()
+        self._receiver.confirmationLost(reason)
+
+    def connectionClosed(self) -> None:
+        """
+        The remote may be told to close the task.
+        """
+        self._stop()
+        self._watcher.callerGone()
+
+    # ---------------------------------------------------- what the receiver wants
+
+    def pauseProducing(self) -> None:
+        """
+        Read nothing: the remote waits for the answer to its last log line.
+        """
+        if self.factory.caller is not None:
+            self.factory.caller.transport.pauseProducing()
+
+    def resumeProducing(self) -> None:
+        """
+        Go on.
+        """
+        if self.factory.caller is not None:
+            self.factory.caller.transport.resumeProducing()
+
+    def stopProducing(self) -> None:
+        """
+        Give the task up.
+        """
+        self.abort()
+
+    def writeInput(self, data: bytes) -> None:
+        """
+        Nothing: work with input is refused.
+        """
+
+    def endInput(self) -> None:
+        """
+        Nothing, as well.
+        """
+
+    def registerInputProducer(self, producer: object) -> None:
+        """
+        Nothing, as well.
+        """
+
+    # ---------------------------------------------------------------------- ends
+
+    def _limit(self, reason: Reason) -> None:
+        if self._cause is None:
+            self.killing(reason)
+            self._kill()
+
+    def _end(
+        self,
+        reason: Reason,
+        exitCode: int | None = None,
+        signal: int | None = None,
+        note: str = "",
+    ) -> None:
+        self._stop()
+        seconds = 0.0 if self._begun is None else self._clock.seconds() - self._begun
+        kept = self._receiver.taskEnded(
+            TaskEnded(
+                reason,
+                exitCode,
+                signal,
+                note=note,
+                seconds=seconds,
+                stdoutSize=self._size,
+                stdoutDigest=self._digest.digest(),
+                stderrDigest=sha256().digest(),
+            )
+        )
+        # The classic dialect has no acknowledgement that could be held back.
+        if kept is not None:
+            kept.addErrback(self._notKept)
+        self._watcher.endAcknowledged()
+
+    def _notKept(self, reason: Failure) -> None:
+        self._log.failure("The end of task {task} was not kept", reason, task=self._task)
+
+    def _stop(self) -> None:
+        for timer in (self._wall, self._silence):
+            if timer is not None and timer.active():
+                timer.cancel()
+        self._wall = self._silence = None

@@ -1,0 +1,331 @@
+"""
+What both dialects can express, in memory, on both.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobscheduler_tcp.client.processclass import Dialect
+from jobscheduler_tcp.messages import Stream, Work
+from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.testing import FakeProcess
+from tests.test_flow import CALLBACK, CLIENT, CODE, REMOTE, Diagram
+
+
+def lines(process: FakeProcess) -> None:
+    """
+    Print lines on stdout and exit.
+    """
+    process.start(4711)
+    process.print(Stream.STDOUT, b"one\ntwo\n")
+    process.end(CODE)
+
+
+def start(process: FakeProcess) -> None:
+    """
+    Run until somebody kills it.
+    """
+    process.start(4711)
+
+
+if TYPE_CHECKING:
+    _TestCase = SynchronousTestCase
+else:
+    _TestCase = object  # a mixin: it is no test case of its own
+
+
+class Behaviours(_TestCase):
+    """
+    Mixed into a test case for each dialect.
+    """
+
+    dialect: Dialect
+
+    def diagram(self, script: Callable[[FakeProcess], None] = lines, **arguments: Any) -> Diagram:
+        """
+        Both services.
+        """
+        return Diagram(script, dialect=self.dialect, **arguments)
+
+    def test_job(self) -> None:
+        """
+        Output and exit code arrive.
+        """
+        diagram = self.diagram()
+        job, receiver = diagram.run()
+        diagram.network.advance(1)
+        outcome = self.successResultOf(job.done)
+        self.assertIs(outcome.reason, Reason.EXITED)
+        self.assertEqual(outcome.exitCode, CODE)
+        self.assertEqual(receiver.output[Stream.STDOUT], b"one\ntwo\n")
+        self.assertEqual(
+            receiver.events, ["taskAttached", "taskStarted", "outputReceived", "taskEnded"]
+        )
+        diagram.stop(self)
+
+    def test_parameters(self) -> None:
+        """
+        Parameters and variables reach the environment of the task.
+        """
+        diagram = self.diagram()
+        work = Work(script="echo", parameters=(("day", "heute <&>"),), environment=(("LANG", "C"),))
+        job, _ = diagram.run(work)
+        diagram.network.advance(1)
+        self.successResultOf(job.done)
+        (process,) = diagram.launcher.launched
+        self.assertEqual(process.launch.environment["SCHEDULER_PARAM_DAY"], "heute <&>")
+        self.assertEqual(process.launch.environment["LANG"], "C")
+        self.assertEqual(process.launch.work.script.strip(), "echo")
+        diagram.stop(self)
+
+    def test_command(self) -> None:
+        """
+        So do a program and its arguments, whatever characters they have.
+        """
+        diagram = self.diagram()
+        command = ("/bin/echo", "a b", "it's", "$HOME", "")
+        job, _ = diagram.run(Work(command=command))
+        diagram.network.advance(1)
+        self.successResultOf(job.done)
+        (process,) = diagram.launcher.launched
+        work = process.launch.work
+        # The classic dialect replaces variables in a parameter line, so that the
+        # shell is used, which does not within quotes.
+        said = work.command or tuple(shlex.split(work.script.removeprefix("exec ")))
+        self.assertEqual(said, command)
+        diagram.stop(self)
+
+    def test_kill(self) -> None:
+        """
+        A killed task ends as killed.
+        """
+        diagram = self.diagram(start)
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        self.assertNoResult(job.done)
+        killed = job.kill(9, 0)
+        diagram.network.advance(1)
+        self.successResultOf(killed)
+        outcome = self.successResultOf(job.done)
+        self.assertIs(outcome.reason, Reason.KILLED)
+        self.assertEqual(outcome.signal, 9)
+        diagram.stop(self)
+
+    def test_timeout(self) -> None:
+        """
+        A task that runs for too long is killed.
+        """
+        diagram = self.diagram(start)
+        job, _ = diagram.run(Work(command=("job",), wallTime=30.0, grace=0.0))
+        diagram.network.advance(29)
+        self.assertNoResult(job.done)
+        diagram.network.advance(3)
+        self.assertIs(self.successResultOf(job.done).reason, Reason.TIMEOUT)
+        diagram.stop(self)
+
+    def test_silence(self) -> None:
+        """
+        So is one that prints nothing.
+        """
+        diagram = self.diagram(start)
+        job, _ = diagram.run(Work(command=("job",), silence=30.0, grace=0.0))
+        diagram.network.advance(33)
+        self.assertIs(self.successResultOf(job.done).reason, Reason.SILENT)
+        diagram.stop(self)
+
+    def test_startFailed(self) -> None:
+        """
+        A program that does not exist is told by errno, or as engines do by an
+        exit code that is the errno.
+        """
+        diagram = self.diagram(lambda process: process.refuse("no such program", 2))
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        outcome = self.successResultOf(job.done)
+        self.assertIn(
+            (outcome.reason, outcome.exitCode),
+            [
+                (Reason.START_FAILED, None),
+                (Reason.EXITED, 2),
+            ],
+        )
+        diagram.stop(self)
+
+    def test_manyThroughFewPorts(self) -> None:
+        """
+        Jobs wait for a callback port.
+        """
+        diagram = self.diagram(ports=2)
+        jobs = [diagram.run()[0] for _ in range(20)]
+        diagram.network.advance(5)
+        for job in jobs:
+            self.assertIs(self.successResultOf(job.done).reason, Reason.EXITED)
+        self.assertEqual(diagram.client.ports.reserved, 0)
+        diagram.stop(self)
+
+    def test_remoteDown(self) -> None:
+        """
+        A remote that is not there is told as such, soon.
+        """
+        diagram = self.diagram()
+        stopped = diagram.remote.stopService()
+        diagram.network.advance(20)
+        self.successResultOf(stopped)
+        job, _ = diagram.run()
+        diagram.network.advance(11)
+        outcome = self.successResultOf(job.done)
+        self.assertIs(outcome.reason, Reason.REMOTE_UNREACHABLE)
+        self.assertEqual(outcome.errno, 111)
+        diagram.stop(self)
+
+    def test_clientGone(self) -> None:
+        """
+        The task of a client that disappears is killed at once.
+        """
+        diagram = self.diagram(start)
+        diagram.run()
+        diagram.network.advance(1)
+        for connection in diagram.network.connections:
+            connection.reset()
+        diagram.network.advance(0)
+        (process,) = diagram.launcher.launched
+        self.assertTrue(process.kills)
+        diagram.stop(self)
+
+    def test_remoteGone(self) -> None:
+        """
+        A remote that disappears leaves the job lost, at once.
+        """
+        diagram = self.diagram(start)
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        for connection in diagram.network.connections:
+            connection.reset()
+        diagram.network.advance(0)
+        self.assertIs(self.successResultOf(job.done).reason, Reason.LOST)
+        diagram.stop(self)
+
+    def test_splits(self) -> None:
+        """
+        It makes no difference in which pieces the bytes travel.
+        """
+        for size in (1, 3, 64):
+            diagram = self.diagram()
+            diagram.network.split(size)
+            job, receiver = diagram.run()
+            diagram.network.advance(1)
+            self.assertEqual(self.successResultOf(job.done).exitCode, CODE)
+            self.assertEqual(receiver.output[Stream.STDOUT], b"one\ntwo\n")
+            diagram.stop(self)
+
+    def test_stopWhileRunning(self) -> None:
+        """
+        When the client stops, its tasks are killed, and nothing is left.
+        """
+        diagram = self.diagram(start)
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        diagram.stop(self)
+        self.assertIn(self.successResultOf(job.done).reason, (Reason.KILLED, Reason.LOST))
+        (process,) = diagram.launcher.launched
+        self.assertTrue(process.ended)
+
+
+class ExtendedTests(Behaviours, SynchronousTestCase):
+    """
+    Between programs of this package.
+    """
+
+    dialect = Dialect.EXTENDED
+
+
+class ClassicTests(Behaviours, SynchronousTestCase):
+    """
+    As with a real JobScheduler.
+    """
+
+    dialect = Dialect.CLASSIC
+
+    def test_stranger(self) -> None:
+        """
+        The classic dialect has no token: a caller from another address than the
+        remote's is sent away, the job goes on.
+        """
+        diagram = self.diagram()
+        diagram.network.latency = 0.1
+        job, _ = diagram.run()
+        diagram.network.advance(0.05)
+        stranger = diagram.network.host("10.0.0.9").stranger(CLIENT, CALLBACK)
+        diagram.network.advance(1)
+        self.assertIsNotNone(stranger.lost)
+        self.assertEqual(bytes(stranger.heard), b"")
+        diagram.network.advance(5)
+        self.assertEqual(self.successResultOf(job.done).exitCode, CODE)
+        diagram.stop(self)
+
+    def test_notExpressible(self) -> None:
+        """
+        What the classic dialect cannot say is refused before anything is said.
+        """
+        diagram = self.diagram()
+        for work in (
+            Work(job="named"),
+            Work(command=("job",), directory="/tmp"),
+            Work(command=("job",), stdin=True),
+            Work(script="echo €"),
+            Work(script="echo", parameters=(("price", "1 €"),)),
+        ):
+            job, _ = diagram.run(work)
+            outcome = self.successResultOf(job.done)
+            self.assertIs(outcome.reason, Reason.NOT_STARTED)
+            self.assertIn("classic", outcome.text)
+        self.assertEqual(diagram.network.connections, [])
+        diagram.stop(self)
+
+    def test_blocked(self) -> None:
+        """
+        A blocked callback port cannot be told by a classic remote: the job ends
+        when its start is overdue, and nothing ran.
+        """
+        diagram = self.diagram()
+        diagram.network.host(CLIENT).filter(CALLBACK)
+        job, _ = diagram.run()
+        diagram.network.advance(61)
+        self.assertIs(self.successResultOf(job.done).reason, Reason.CALLBACK_TIMEOUT)
+        self.assertEqual(diagram.launcher.launched, [])
+        diagram.stop(self)
+
+
+class AutoTests(SynchronousTestCase):
+    """
+    The dialect is found by asking.
+    """
+
+    def test_extended(self) -> None:
+        """
+        A remote of ours speaks the extended one, and that is remembered.
+        """
+        diagram = Diagram(lines, dialect=Dialect.AUTO)
+        jobs = [diagram.run()[0] for _ in range(3)]
+        diagram.network.advance(1)
+        for job in jobs:
+            self.assertEqual(self.successResultOf(job.done).exitCode, CODE)
+        self.assertIs(diagram.client.processClasses[""].speaks, Dialect.EXTENDED)
+        diagram.stop(self)
+
+    def test_unreachable(self) -> None:
+        """
+        A remote that cannot be asked is unreachable.
+        """
+        diagram = Diagram(lines, dialect=Dialect.AUTO)
+        diagram.network.host(REMOTE).refuse(4455)
+        job, _ = diagram.run()
+        diagram.network.advance(11)
+        outcome = self.successResultOf(job.done)
+        self.assertIs(outcome.reason, Reason.REMOTE_UNREACHABLE)
+        diagram.stop(self)
