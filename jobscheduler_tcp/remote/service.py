@@ -68,7 +68,6 @@ class RemoteService(Service):
     @ivar instance: the UUID of this remote, new with each.
     """
 
-    name = "jsremote remote"
     _log = Logger()
 
     def __init__(

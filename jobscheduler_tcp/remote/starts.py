@@ -106,7 +106,7 @@ class Starts:
 
 
 def _meaning(message: StartTask) -> bytes:
-    # All but the id of the request. The representation of a message has every
-    # field but its token, and is the same for the same values.
-    said = repr(replace(message, id=0)).encode("utf-8", "backslashreplace")
-    return sha256(said + message.token).digest()
+    # All but the id of the request, and the token that a message does not show.
+    # The same values have the same representation.
+    said = repr((message.port, message.mode, message.onDisconnect, message.work))
+    return sha256(said.encode("utf-8", "backslashreplace") + message.token).digest()

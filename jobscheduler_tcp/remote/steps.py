@@ -217,13 +217,15 @@ class Steps:
         """
         Log how it ended.
         """
+        how = "" if message.exitCode is None else f", exit code {message.exitCode}"
+        how += "" if message.signal is None else f", signal {message.signal}"
         _log.info(
-            "Task {task} is over: {reason}, exit code {code}, signal {signal}; {note}",
+            "Task {task} is over: {reason}{how}{note}",
             task=self.task,
             reason=message.reason.value,
+            how=how,
             code=message.exitCode,
-            signal=message.signal,
-            note=message.note,
+            note=message.note and f"; {message.note}",
         )
 
     def finish(self) -> None:

@@ -8,7 +8,6 @@ confirmation connection: what is refused was not executed.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from signal import SIGTERM
 from typing import Protocol
 
@@ -24,7 +23,7 @@ from jobscheduler_tcp.interfaces import (
     Launch,
     ProcessExit,
 )
-from jobscheduler_tcp.messages import StartTask, Stream, TaskRefused, TaskTaken
+from jobscheduler_tcp.messages import StartTask, Stream, TaskRefused, TaskTaken, Work
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
@@ -325,8 +324,9 @@ class Task:
         self.id = message.task
         self._stdin = launch.work.stdin
         reactor = place.reactor
+        work = launch.work
         # The limits need no script, and some tasks sleep for days.
-        work = replace(launch.work, script="", command=(), parameters=(), environment=())
+        limits = Work(wallTime=work.wallTime, silence=work.silence, outputLimit=work.outputLimit)
         self._steps = Steps(
             task=message.task,
             receiver=self,
@@ -337,7 +337,7 @@ class Task:
             port=message.port,
             grace=work.grace,
             callback=ConfirmationFactory(message.task, message.token, self, reactor, place.heart),
-            limits=Limits(reactor, work, self._limitReached),
+            limits=Limits(reactor, limits, self._limitReached),
             answered=answered,
             over=over,
         )
