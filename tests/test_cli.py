@@ -18,7 +18,6 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobscheduler_tcp import __version__
 from jobscheduler_tcp.cli import main
 from jobscheduler_tcp.cli.arguments import parse
-from jobscheduler_tcp.cli.diagram import Diagram
 from jobscheduler_tcp.cli.reasons import NEXT_STEP, asJSON, told
 from jobscheduler_tcp.outcome import Outcome, Reason
 
@@ -259,61 +258,3 @@ class ReasonTests(SynchronousTestCase):
             if reason is not Reason.EXITED and reason is not Reason.SIGNALLED:
                 self.assertIn(Outcome(reason).exitStatus, numbers)
         self.assertIn("127", {row[0]: row[1] for row in rows}["`start-failed`"])
-
-
-class DiagramTests(SynchronousTestCase):
-    """
-    The diagram as text.
-    """
-
-    def lines(self, diagram: Diagram, text: str) -> list[str]:
-        """
-        One line of every kind.
-        """
-        return [
-            diagram.gap(),
-            diagram.left("0", text),
-            diagram.right("12345", text),
-            diagram.toRemote("1", text),
-            diagram.toRemote("1", text, "="),
-            diagram.toClient("999999", text),
-            diagram.toClient("", text, "="),
-        ]
-
-    @settings(deadline=None, max_examples=50)
-    @given(st.text(max_size=200))
-    def test_lifelines(self, text: str) -> None:
-        """
-        Every line fits 80 columns and leaves the lifelines where they are,
-        whatever a process printed; without colour there is no escape code.
-        """
-        for line in self.lines(Diagram(), text):
-            self.assertEqual(len(line), 79)
-            self.assertEqual((line[8], line[78]), ("|", "|"))
-            self.assertNotIn("\x1b", line)
-
-    def test_arrows(self) -> None:
-        """
-        An arrow says what goes, and its head is where it goes.
-        """
-        there, back = Diagram().toRemote("1", "go", "="), Diagram().toClient("2", "come")
-        self.assertTrue(there.startswith("     1  |====== go ==="), there)
-        self.assertTrue(there.endswith("==>|"), there)
-        self.assertTrue(back.startswith("     2  |<------ come ---"), back)
-        self.assertTrue(back.endswith("--|"), back)
-
-    def test_heads(self) -> None:
-        """
-        The names stand above their lifelines.
-        """
-        heads = Diagram().heads("client", "remote")
-        self.assertEqual((heads.index("client"), len(heads)), (8, 79))
-
-    def test_colour(self) -> None:
-        """
-        Colours change nothing of the text.
-        """
-        for plain, coloured in zip(
-            self.lines(Diagram(), "x"), self.lines(Diagram(colour=True), "x"), strict=True
-        ):
-            self.assertEqual(re.sub(r"\x1b\[\d*m", "", coloured), plain)

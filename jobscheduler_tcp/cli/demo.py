@@ -73,6 +73,8 @@ def demo() -> int:
         stack.callback(show.stop)
         try:
             return show.run()
+        except BrokenPipeError:
+            raise  # ours, not the demo's
         except (JobSchedulerError, OSError, TimeoutError) as error:
             print(f"jsremote: the demo failed: {error}", file=sys.stderr)
             for line in show.said:

@@ -10,6 +10,7 @@ answers without Twisted, and C{jsremote state} without a reactor.
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -18,6 +19,8 @@ from jobscheduler_tcp.cli.arguments import parse
 
 # A shell tool that Ctrl-C ended: 128 and the number of SIGINT.
 INTERRUPTED = 130
+# The same with SIGPIPE.
+UNREAD = 141
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -25,16 +28,18 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     Do what the command line says, and exit with its exit code.
     """
     try:
-        status = _command(parse(sys.argv[1:] if argv is None else argv))
-        # Here, and not while the interpreter ends, where nothing can catch it.
-        if sys.stdout is not None:
-            sys.stdout.flush()
+        try:
+            status = _command(parse(sys.argv[1:] if argv is None else argv))
+        finally:
+            # Here, and not while the interpreter ends, where nothing can catch it.
+            if sys.stdout is not None:
+                sys.stdout.flush()
     except KeyboardInterrupt:
         status = INTERRUPTED
     except BrokenPipeError:
-        # Nobody reads on; a second attempt at exit would complain.
-        sys.stdout = None
-        status = 141
+        # Nobody reads on; what is left goes nowhere, without a complaint.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = UNREAD
     sys.exit(status)
 
 

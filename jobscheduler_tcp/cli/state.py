@@ -71,10 +71,15 @@ def ask(address: tuple[str, int], question: bytes) -> Element:
             if not data:
                 raise ConnectionClosed("it closed the connection without an answer")
             for document in splitter.feed(data):
-                return _answerIn(parse(document, GREETED))
+                return answerIn(parse(document, GREETED))
 
 
-def _answerIn(root: Element) -> Element:
+def answerIn(root: Element) -> Element:
+    """
+    What is inside of an envelope.
+
+    @raise CommandRefused: an error.
+    """
     for answer in root.children:
         for child in answer.children:
             if child.name == "ERROR":
@@ -91,7 +96,10 @@ def plain(element: Element) -> dict[str, object]:
     """
     value: dict[str, object] = dict(element.attributes)
     for child in element.children:
-        value[child.name] = [plain(each) for each in child.children] or plain(child)
+        found = [plain(each) for each in child.children]
+        # A list stays a list when it is empty.
+        isList = found or not child.attributes or "count" in child.attributes
+        value[child.name] = found if isList else plain(child)
     return value
 
 

@@ -107,11 +107,14 @@ class Twistd:
     def _follow(self, output: IO[bytes]) -> None:
         with output:
             for line in output:
-                self._log.put(_logged(self.role, line))
+                self._log.put(logged(self.role, line))
         self._log.put(Logged(self.role, 0.0, over=True))
 
 
-def _logged(role: str, line: bytes) -> Logged:
+def logged(role: str, line: bytes) -> Logged:
+    """
+    A line of a twistd's output.
+    """
     try:
         event: dict[str, Any] = json.loads(line)
         form = event["format"] or ""
