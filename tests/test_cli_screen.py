@@ -176,6 +176,10 @@ class SceneTests(SynchronousTestCase):
         self.assertEqual(logged("client", b"usage: twistd\n").text, "usage: twistd")
 
 
+# A list within a list, and a column with nothing in it.
+TASKS = element("queued", {}, [element("task", {"id": "3", "title": "", "at": "now"})])
+
+
 class StateTests(SynchronousTestCase):
     """
     The answer to C{show_state}, for people and for programs.
@@ -186,7 +190,8 @@ class StateTests(SynchronousTestCase):
         {"state": "running", "pid": "7", "spooler_id": "", "evil": "\x1b[2J"},
         [
             element("tasks", {"count": "2"}, [element("task", {"id": str(n)}) for n in (1, 22)]),
-            element("jobs", {}),
+            element("idle", {"count": "0"}),
+            element("jobs", {}, [element("job", {"name": n}, [TASKS]) for n in ("a", "b")]),
             element("memory", {"used": "5"}),
         ],
     )
@@ -199,7 +204,9 @@ class StateTests(SynchronousTestCase):
             list(table("h:1", self.state)),
             [
                 *("h:1  running", "  pid         7", "  evil        ?[2J", ""),
-                *("tasks:", "  id", "  1", "  22", "", "jobs: none", "", "memory: used 5"),
+                *("tasks:", "  id", "  1", "  22", "", "idle: none", ""),
+                *("jobs:", "  name", "  a", "  b", "", "memory: used 5", ""),
+                *("queued:", "  id  at", "  3   now", "  3   now"),
             ],
         )
 
@@ -209,7 +216,7 @@ class StateTests(SynchronousTestCase):
         """
         value = plain(self.state)
         self.assertEqual((value["pid"], value["tasks"]), ("7", [{"id": "1"}, {"id": "22"}]))
-        self.assertEqual((value["jobs"], value["memory"]), ([], {"used": "5"}))
+        self.assertEqual((value["idle"], value["memory"]), ([], {"used": "5"}))
 
     def test_errors(self) -> None:
         """

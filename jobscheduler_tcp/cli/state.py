@@ -112,18 +112,34 @@ def table(where: str, found: Element) -> Iterator[str]:
     for name, value in found.attributes.items():
         if value and name != "state":
             yield f"  {name:{width}}  {_printable(value)}"
-    for group in found.children:
+    groups = {group.name: group for group in found.children}
+    for name, rows in _lists(found).items():
         yield ""
-        if group.children:
-            yield f"{group.name}:"
-            yield from _rows([child.attributes for child in group.children])
+        if rows:
+            yield f"{name}:"
+            yield from _rows(rows)
         else:
-            attributes = "  ".join(f"{name} {text}" for name, text in group.attributes.items())
-            yield f"{group.name}: " + (_printable(attributes) or "none")
+            facts = groups[name].attributes
+            told = "  ".join(f"{fact} {value}" for fact, value in facts.items() if fact != "count")
+            yield f"{name}: " + (_printable(told) or "none")
+
+
+def _lists(found: Element) -> dict[str, list[dict[str, str]]]:
+    """
+    The lists in an element by their names, also those deeper in it, such as the
+    tasks of all jobs. Of the deeper ones only those with something in them.
+    """
+    lists: dict[str, list[dict[str, str]]] = {group.name: [] for group in found.children}
+    waiting = list(found.children)
+    for group in waiting:
+        for each in group.children:
+            lists.setdefault(group.name, []).append(each.attributes)
+            waiting += each.children
+    return lists
 
 
 def _rows(rows: list[dict[str, str]]) -> Iterator[str]:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
+    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value))
     lines = [columns, *([_printable(row.get(name, "")) for name in columns] for row in rows)]
     widths = [max(len(line[at]) for line in lines) for at in range(len(columns))]
     for line in lines:
