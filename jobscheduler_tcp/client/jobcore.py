@@ -463,7 +463,8 @@ class JobCore:
         self._hearing.lastWord(Failure(ConnectionClosed(str(outcome.reason))))
         if self.started is not None and self.start is None:
             self.started.errback(NotStarted(outcome.reason, outcome.text))
-        self.done.callback(outcome)
+        if not self.done.called:  # by who cancelled it, and knows
+            self.done.callback(outcome)
 
     def close(self) -> None:
         """
