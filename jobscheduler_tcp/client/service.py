@@ -77,7 +77,7 @@ class ClientService(Service):
             for each in self.processClasses.values()
         }
         self._jobs: dict[str, RunningJob] = {}
-        self._allGone: Deferred[None] | None = None
+        self._allGone: list[Deferred[None]] = []
 
     @property
     def jobs(self) -> list[RunningJob]:
@@ -164,11 +164,13 @@ class ClientService(Service):
 
     def _gone(self, job: RunningJob) -> None:
         del self._jobs[job.task]
-        if not self._jobs and self._allGone is not None:
-            gone, self._allGone = self._allGone, None
-            gone.callback(None)
+        if not self._jobs:
+            waiting, self._allGone = self._allGone, []
+            for waiter in waiting:
+                waiter.callback(None)
 
     async def _whenGone(self) -> None:
         if self._jobs:
-            self._allGone = Deferred()
-            await self._allGone
+            waiter: Deferred[None] = Deferred()
+            self._allGone.append(waiter)
+            await waiter
