@@ -31,7 +31,7 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.environment import environmentOf, inherited, namedWork
 from jobscheduler_tcp.remote.service import DESCRIPTOR_RESERVE, FAREWELL, RemoteService
-from jobscheduler_tcp.remote.starts import MEMORY, Starts
+from jobscheduler_tcp.remote.starts import MEMORY, SHORTEST_MEMORY, Starts
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.testing import FakeLauncher, MemoryNetwork, Stranger
 from jobscheduler_tcp.wire.commands import decodeAnswer, encodeRequest
@@ -549,25 +549,44 @@ class StopTests(RemoteTestCase):
 
 
 class StartsTests(SynchronousTestCase):
-    def test_full(self) -> None:
+    def test_day(self) -> None:
         """
-        Beyond so many starts none is forgotten and none taken, until the first
-        is a day old.
+        A start is remembered for a day after its end.
         """
         network = MemoryNetwork()
-        starts = Starts(network.clock, most=2)
+        starts = Starts(network.clock, most=3)
         for number in (1, 2):
             self.assertFalse(starts.full())
             starts.begin(replace(START, task=taskId(number)))
-        self.assertTrue(starts.full())
         starts.answer(TaskTaken(0, taskId(1), 1))
         starts.over(taskId(1))
         network.clock.advance(MEMORY - 1)
-        self.assertTrue(starts.full())
+        self.assertFalse(starts.full())
         self.assertIsNotNone(starts.again(replace(START, task=taskId(1))))
         network.clock.advance(1)
         self.assertFalse(starts.full())
         self.assertIsNone(starts.again(replace(START, task=taskId(1))))
+        self.assertIsNotNone(starts.again(replace(START, task=taskId(2))))
+
+    def test_full(self) -> None:
+        """
+        When there are so many, those that have ended are forgotten after a
+        minute; the others never are, rather no more are taken.
+        """
+        network = MemoryNetwork()
+        starts = Starts(network.clock, most=2)
+        for number in (1, 2):
+            starts.begin(replace(START, task=taskId(number)))
+        starts.answer(TaskTaken(0, taskId(1), 1))
+        starts.over(taskId(1))
+        network.clock.advance(SHORTEST_MEMORY - 1)
+        self.assertTrue(starts.full())
+        self.assertIsNotNone(starts.again(replace(START, task=taskId(1))))
+        network.clock.advance(1)
+        self.assertFalse(starts.full())
+        starts.begin(replace(START, task=taskId(3)))
+        network.clock.advance(MEMORY)
+        self.assertTrue(starts.full())
         self.assertIsNotNone(starts.again(replace(START, task=taskId(2))))
 
     @settings(deadline=None, max_examples=100)

@@ -16,8 +16,12 @@ from jobscheduler_tcp.messages import StartTask, TaskRefused, TaskTaken
 from jobscheduler_tcp.outcome import Reason
 
 # How long a start is remembered after the end of its task, and how many at
-# most: beyond that starts are refused, not forgotten.
+# most. Beyond that the first to end are forgotten earlier, for with 24 hours for
+# each there would be room for one a second, but not within the time in which the
+# same words may still be on their way: a client that heard the end asks no more,
+# and a connection without a word is dead after 15 seconds.
 MEMORY = 24 * 3600.0
+SHORTEST_MEMORY = 60.0
 MAX_REMEMBERED = 100_000
 
 StartAnswer: TypeAlias = TaskTaken | TaskRefused
@@ -54,7 +58,10 @@ class Starts:
         Tell whether no further start can be remembered.
         """
         now = self._clock.seconds()
-        while self._over and self._over[0][0] <= now:
+        while self._over:
+            memory = SHORTEST_MEMORY if len(self._starts) >= self._most else MEMORY
+            if self._over[0][0] + memory > now:
+                break
             del self._starts[self._over.popleft()[1]]
         return len(self._starts) >= self._most
 
@@ -102,7 +109,7 @@ class Starts:
         """
         Everything that follows from a start is over.
         """
-        self._over.append((self._clock.seconds() + MEMORY, task))
+        self._over.append((self._clock.seconds(), task))
 
 
 def _meaning(message: StartTask) -> bytes:
