@@ -54,7 +54,7 @@ _START_TIMEOUT = 30.0
 _JOB_TIMEOUT = 30.0
 # Seconds by which the lines of one process may come before earlier ones of the
 # other, since both write as they like.
-_DISORDER = 0.05
+_DISORDER = 0.2
 
 _FAILED = 1
 
