@@ -21,6 +21,7 @@ import jobscheduler_tcp
 from jobscheduler_tcp import interfaces
 from jobscheduler_tcp.client.callback import CallbackFactory
 from jobscheduler_tcp.client.classic import ClassicCallbackFactory, IClassicReceiver
+from jobscheduler_tcp.client.classiccommand import ClassicCommandProtocol
 from jobscheduler_tcp.client.command import CommandClientFactory
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.service import ClientService
@@ -83,6 +84,7 @@ def embeddable() -> Iterator[object]:
     for factory in factories:
         yield factory
         yield factory.buildProtocol(None)
+    yield ClassicCommandProtocol()
     yield ClassicConfirmationProtocol(ClassicTask(TASK, 1, {}), launcher, lambda: None)
     yield from (remote, launcher, receiver, host)
     yield ClientService(host, CallbackPorts(host, host.listen), [])
