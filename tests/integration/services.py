@@ -1,22 +1,28 @@
 """
-Real twistd processes for tests.
+Real processes of twistd and C{jsremote} for tests.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import subprocess
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
+from typing import BinaryIO
 
 from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
-from twisted.internet.interfaces import IReactorProcess, IReactorTCP
+from twisted.internet.interfaces import IReactorProcess, IReactorTCP, IReactorTime
 from twisted.internet.process import Process
 from twisted.internet.protocol import ProcessProtocol, Protocol, connectionDone
+from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 from twisted.python.failure import Failure
 from twisted.trial.unittest import TestCase
 
@@ -26,6 +32,9 @@ TOP = Path(__file__).resolve().parent.parent.parent
 
 # Seconds that anything here may take on a machine that has much else to do.
 PATIENCE = 60
+
+# What the console script does.
+MAIN = "from jobscheduler_tcp.cli.main import main; main()"
 
 _RUN = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
@@ -159,6 +168,76 @@ class ServiceTestCase(TestCase):
         if not program.ended.called:
             program.signal("KILL")
             await program.exits()
+        self.assertNotIn(b"Traceback", program.output + program.errors)
+
+
+class CommandTestCase(ServiceTestCase):
+    """
+    Run C{jsremote}.
+    """
+
+    def popen(
+        self, *arguments: str, stdin: int | BinaryIO = subprocess.DEVNULL
+    ) -> subprocess.Popen[bytes]:
+        """
+        Start it.
+        """
+        process = subprocess.Popen(
+            [sys.executable, "-c", MAIN, *arguments],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            cwd=self.directory,
+            env=os.environ | {"PYTHONPATH": str(TOP), "TMPDIR": str(self.directory)},
+        )
+        self.addCleanup(self._close, process)
+        return process
+
+    async def jsremote(
+        self,
+        *arguments: str,
+        said: bytes | None = None,
+        stdin: int | BinaryIO = subprocess.DEVNULL,
+    ) -> tuple[int, bytes, bytes]:
+        """
+        Run it to its end: its exit code, stdout and stderr.
+
+        @param said: its stdin.
+        """
+        process = self.popen(*arguments, stdin=stdin if said is None else subprocess.PIPE)
+        out, err = await deferToThread(process.communicate, said, PATIENCE)
+        self.assertNotIn(b"Traceback", err)
+        return process.returncode, out, err
+
+    async def until(self, happened: Callable[[], object]) -> None:
+        """
+        Wait for what no event tells of, and no longer than L{PATIENCE}.
+        """
+        deadline = time.monotonic() + PATIENCE
+        while not happened():
+            self.assertLess(time.monotonic(), deadline, "it did not happen")
+            await deferLater(IReactorTime(installed), 0.02)
+
+    async def remote(self, *options: str) -> str:
+        """
+        Start a remote, and tell where it listens.
+        """
+        self.service_ = self.service("remote", *options, TMPDIR=str(self.directory))
+        return f"127.0.0.1:{await portOf(self.service_, 'remote')}"
+
+    async def ended(self, process: subprocess.Popen[bytes]) -> int:
+        """
+        Wait for an exit code.
+        """
+        return await deferToThread(process.wait, PATIENCE)
+
+    def _close(self, process: subprocess.Popen[bytes]) -> None:
+        if process.poll() is None:
+            process.kill()
+            process.wait()
+        for pipe in (process.stdin, process.stdout, process.stderr):
+            if pipe is not None:
+                pipe.close()
 
 
 async def portOf(program: Program, role: str) -> int:

@@ -13,78 +13,16 @@ import time
 from hashlib import sha256
 from itertools import pairwise
 from pathlib import Path
-from typing import BinaryIO
 
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
 from jobscheduler_tcp import __version__
-from tests.integration.services import PATIENCE, TOP, ServiceTestCase, portOf
-
-_MAIN = "from jobscheduler_tcp.cli.main import main; main()"
+from tests.integration.services import MAIN, PATIENCE, TOP, CommandTestCase
 
 # Kibibytes by which a process may grow whose output nobody reads: the windows on
 # its way are 1 MiB each, and Python keeps some of what it has given back.
 MAX_GROWTH = 16 * 1024
-
-
-class CommandTestCase(ServiceTestCase):
-    """
-    Run C{jsremote}.
-    """
-
-    def popen(
-        self, *arguments: str, stdin: int | BinaryIO = subprocess.DEVNULL
-    ) -> subprocess.Popen[bytes]:
-        """
-        Start it.
-        """
-        process = subprocess.Popen(
-            [sys.executable, "-c", _MAIN, *arguments],
-            stdin=stdin,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            cwd=self.directory,
-            env=os.environ | {"PYTHONPATH": str(TOP), "TMPDIR": str(self.directory)},
-        )
-        self.addCleanup(self._close, process)
-        return process
-
-    async def jsremote(
-        self,
-        *arguments: str,
-        said: bytes | None = None,
-        stdin: int | BinaryIO = subprocess.DEVNULL,
-    ) -> tuple[int, bytes, bytes]:
-        """
-        Run it to its end: its exit code, stdout and stderr.
-
-        @param said: its stdin.
-        """
-        process = self.popen(*arguments, stdin=stdin if said is None else subprocess.PIPE)
-        out, err = await deferToThread(process.communicate, said, PATIENCE)
-        return process.returncode, out, err
-
-    async def remote(self, *options: str) -> str:
-        """
-        Start a remote, and tell where it listens.
-        """
-        self.service_ = self.service("remote", *options, TMPDIR=str(self.directory))
-        return f"127.0.0.1:{await portOf(self.service_, 'remote')}"
-
-    async def ended(self, process: subprocess.Popen[bytes]) -> int:
-        """
-        Wait for an exit code.
-        """
-        return await deferToThread(process.wait, PATIENCE)
-
-    def _close(self, process: subprocess.Popen[bytes]) -> None:
-        if process.poll() is None:
-            process.kill()
-            process.wait()
-        for pipe in (process.stdin, process.stdout, process.stderr):
-            if pipe is not None:
-                pipe.close()
 
 
 class RunTests(CommandTestCase):
@@ -274,7 +212,7 @@ class RunTests(CommandTestCase):
         Closed descriptors are /dev/null, and not the next best socket.
         """
         remote = await self.remote()
-        command = f"{sys.executable} -c '{_MAIN}' run {remote} -- sh -c 'echo a; cat; exit 7'"
+        command = f"{sys.executable} -c '{MAIN}' run {remote} -- sh -c 'echo a; cat; exit 7'"
         shell = subprocess.Popen(
             ["sh", "-c", f"{command.replace(chr(39), chr(34))} <&- >&- 2>&-"],
             env=os.environ | {"PYTHONPATH": str(TOP)},
