@@ -234,7 +234,7 @@ class CommandServerTests(SynchronousTestCase):
             b'<remote_scheduler.start_remote_task tcp_port="59999" kind="process"/>'
         )
         self.network.flush()
-        self.assertIn(b'<ERROR code="SCHEDULER-105" ', caller.heard)
+        self.assertRegex(bytes(caller.heard), rb'<ERROR time="[^"]+" code="SCHEDULER-105" ')
         self.assertIsNone(caller.lost)
 
     def test_beforeHello(self) -> None:

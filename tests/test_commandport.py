@@ -53,7 +53,7 @@ def told(code: str, text: str) -> str:
     """
     An ERROR element in it.
     """
-    return f'<ERROR code="{code}" text="{code}  {text}" time="{secondstamp(NOW)}"/>'
+    return f'<ERROR time="{secondstamp(NOW)}" code="{code}" text="{code}  {text}"/>'
 
 
 class CommandPortTests(SynchronousTestCase):
@@ -253,7 +253,9 @@ class CommandPortTests(SynchronousTestCase):
             heard = self.say(caller, b"<echo/>" + nonsense + b"<echo/>").decode("latin-1")
             answers = heard.split("\0")
             self.assertEqual(answers[0], envelope("<echoed/>").decode()[:-1])
-            self.assertRegex(answers[1], '<ERROR code="XML-ERROR" text="XML-ERROR  [^"]+" time=')
+            self.assertRegex(
+                answers[1], '<ERROR time="[^"]+" code="XML-ERROR" text="XML-ERROR  [^"]+"'
+            )
             self.assertEqual(answers[2:], [""])
             self.assertIsNotNone(caller.lost)
         self.assertNothingLeft()

@@ -140,8 +140,8 @@ class Behaviours(_TestCase):
 
     def test_startFailed(self) -> None:
         """
-        A program that does not exist is told by errno, or as engines do by an
-        exit code that is the errno.
+        A program that does not exist is told by errno, or by the exit code of
+        the shell that the classic dialect uses.
         """
         diagram = self.diagram(lambda process: process.refuse("no such program", 2))
         job, _ = diagram.run()
@@ -151,7 +151,7 @@ class Behaviours(_TestCase):
             (outcome.reason, outcome.exitCode),
             [
                 (Reason.START_FAILED, None),
-                (Reason.EXITED, 2),
+                (Reason.EXITED, 127),
             ],
         )
         diagram.stop(self)

@@ -97,7 +97,15 @@ class ClassicRun(ClientFactory):
         """
         if self._connection is not None:
             self._connection.kill()
-        elif self._connector is not None:
+        else:
+            self.forget()
+
+    def forget(self) -> None:
+        """
+        The client needs the task no more: one that was not taken yet will not
+        be (protocol document 10.3).
+        """
+        if self._connector is not None:
             self._connector.stopConnecting()
 
     def hangUp(self) -> None:
@@ -106,8 +114,8 @@ class ClassicRun(ClientFactory):
         """
         if self._connection is not None:
             self._connection.hangUp()
-        elif self._connector is not None:
-            self._connector.stopConnecting()
+        else:
+            self.forget()
 
     def whenOver(self) -> Deferred[None]:
         """
@@ -213,6 +221,8 @@ class ClassicRuns:
             raise CommandRefused("SCHEDULER-161", f"unknown process id {number}")
         if command.attributes.get("kill") == "yes":
             run.kill()
+        else:
+            run.forget()
         return run.whenOver().addCallback(lambda _: self._closed(number))
 
     def connectionLost(self) -> None:

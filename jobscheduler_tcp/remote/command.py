@@ -95,7 +95,9 @@ class CommandServerProtocol(CommandPortProtocol):
         A document was heard: a request, or a plain command.
         """
         if not isRequest(root):
-            self._alone = root.name == CLOSE or [each.name for each in root.children] == [CLOSE]
+            # <commands> holds no close, as its answer comes later (2.8).
+            only = [each.name for each in root.children] if root.name == "spooler" else [root.name]
+            self._alone = only == [CLOSE]
             super().rootReceived(root)
             return
         number = 0

@@ -226,6 +226,13 @@ class Failed:
         """
         return self._text("what=")
 
+    @property
+    def text(self) -> str:
+        """
+        The same without its code.
+        """
+        return self.what.removeprefix(self.code).lstrip()
+
     def _text(self, prefix: str) -> str:
         for text in self.texts:
             if text.startswith(prefix):

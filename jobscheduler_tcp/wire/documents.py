@@ -197,9 +197,10 @@ def answer(
 
 def error(code: str, text: str, **attributes: str) -> Element:
     """
-    Make an ERROR element; its text begins with its code.
+    Make an ERROR element; its text begins with its code. Further attributes,
+    such as C{time}, stand first, as the engines write them.
     """
-    return element("ERROR", {"code": code, "text": f"{code}  {text}", **attributes})
+    return element("ERROR", {**attributes, "code": code, "text": f"{code}  {text}"})
 
 
 def _write(node: Element, parts: list[str]) -> None:

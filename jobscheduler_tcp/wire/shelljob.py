@@ -6,12 +6,19 @@ description of the job, variable sets, the result (protocol document 5.3, 5.5,
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Iterable
 from dataclasses import dataclass
-from xml.sax.saxutils import escape, quoteattr
 
 from jobscheduler_tcp.errors import RemoteProtocolError
-from jobscheduler_tcp.wire.documents import Element, Limits, parse
+from jobscheduler_tcp.wire.documents import (
+    Element,
+    Limits,
+    escapeAttribute,
+    escapeText,
+    isCarried,
+    parse,
+)
 from jobscheduler_tcp.wire.variants import EMPTY, VT, Array, Variant, bstr
 
 _PROLOG = '<?xml version="1.0" encoding="ISO-8859-1"?>\n'
@@ -67,7 +74,7 @@ class ShellJob:
         """
         Whether a remote for shell jobs can run it.
         """
-        return (self.language == "shell" or bool(self.program)) and not self.monitors
+        return (self.language.lower() == "shell" or bool(self.program)) and not self.monitors
 
 
 def encodeConstruct(job: ShellJob) -> tuple[Variant, ...]:
@@ -151,8 +158,7 @@ def encodeVariables(
     if not variables:
         return f"{_PROLOG}<{root} {count}/>\n"
     inner = "".join(
-        f"<variable name={_attribute(name)} value={_attribute(value)}/>"
-        for name, value in variables
+        f"<variable{_attribute('name', name)}{_variableValue(value)}/>" for name, value in variables
     )
     return f"{_PROLOG}<{root} {count}>{inner}</{root}>\n"
 
@@ -182,11 +188,13 @@ class StepResult:
 
     @ivar exitCode: 0 where a signal ended the script.
     @ivar stateText: the first line of stdout, or empty.
+    @ivar orderParameters: what some engines return in this way.
     """
 
     exitCode: int
     signal: int = 0
     stateText: str = ""
+    orderParameters: Pairs = ()
 
     @property
     def succeeded(self) -> bool:
@@ -204,7 +212,7 @@ def encodeResult(result: StepResult) -> str:
     if result.signal:
         attributes += f' signal="{result.signal}"'
     if result.stateText:
-        attributes += f" state_text={_attribute(result.stateText)}"
+        attributes += _attribute("state_text", result.stateText)
     succeeded = "true" if result.succeeded else "false"
     return f'{_PROLOG}<process.result spooler_process_result="{succeeded}"{attributes}/>'
 
@@ -216,12 +224,19 @@ def decodeResult(text: str) -> StepResult:
     @raise RemoteProtocolError: the text is empty, no XML, or has no numbers
         where they belong.
     """
-    attributes = _parse(text).attributes
+    root = _parse(text)
+    if root.name != "process.result":
+        raise RemoteProtocolError(f"the step returned <{root.name}>, which is no result")
+    attributes = root.attributes
+    pairs = [
+        child for each in root.children if each.name == "order.params" for child in each.children
+    ]
     try:
         return StepResult(
             int(attributes.get("exit_code", "0")),
             int(attributes.get("signal", "0")),
             attributes.get("state_text", ""),
+            tuple((pair.attributes.get("name", ""), _value(pair)) for pair in pairs),
         )
     except ValueError as problem:
         raise RemoteProtocolError(f"the result of the step is no number: {problem}") from problem
@@ -248,7 +263,7 @@ def _source(job: ShellJob) -> str:
         return f"{_PROLOG}<source/>\n"
     # A CDATA section cannot say its own end.
     cdata = job.cdata and "]]>" not in job.script
-    text = f"<![CDATA[{job.script}]]>" if cdata else escape(job.script)
+    text = f"<![CDATA[{job.script}]]>" if cdata else escapeText(job.script)
     part = f'<source_part linenr="{job.line}">{text}</source_part>'
     return f"{_PROLOG}<source>{part}</source>\n"
 
@@ -269,13 +284,20 @@ def _value(variable: Element) -> str:
     if hexadecimal is None:
         return variable.attributes.get("value", "")
     try:
-        return bytes.fromhex(hexadecimal).decode("latin-1")
+        return unhexlify(hexadecimal).decode("latin-1")
     except ValueError as problem:
         raise RemoteProtocolError("a hex_value is not hexadecimal") from problem
 
 
-def _attribute(text: str) -> str:
-    return quoteattr(text, {"\t": "&#9;", "\n": "&#10;", "\r": "&#13;", '"': "&quot;"})
+def _attribute(name: str, text: str) -> str:
+    return f' {name}="{escapeAttribute(text)}"'
+
+
+def _variableValue(text: str) -> str:
+    # Bytes that XML cannot carry travel as their digits (5.5).
+    if isCarried(text):
+        return _attribute("value", text)
+    return f' hex_value="{text.encode("latin-1", "replace").hex()}"'
 
 
 def _estimate(variables: tuple[tuple[str, str], ...]) -> int:
