@@ -245,7 +245,8 @@ class CutTests(SynchronousTestCase):
         diagram.network.onConnection = breakIt
         job, receiver = diagram.run()
         where = f"{'command' if command else 'confirmation'} {end} {position} {how}"
-        diagram.network.advance(200)
+        # Silence takes two heartbeats' patience and a start's, a reset none.
+        diagram.network.advance(20 if how == "reset" else 100)
         outcome = self.successResultOf(job.done)
         launched = len(diagram.launcher.launched)
         self.assertLessEqual(launched, 1, where)
