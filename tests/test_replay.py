@@ -26,7 +26,6 @@ from jobscheduler_tcp.wire.classic import (
     Call,
     CallMethod,
     Failed,
-    GetId,
     InstanceCreated,
     Invoke,
     Invoked,
@@ -44,7 +43,7 @@ from jobscheduler_tcp.wire.shelljob import (
     decodeResult,
     decodeVariables,
 )
-from jobscheduler_tcp.wire.variants import VT, Variant
+from jobscheduler_tcp.wire.variants import VT
 from tests import recordings
 
 DIFFERENCES = (
@@ -511,9 +510,15 @@ class Receiver:
         """
         self.returned = values
 
-    def stepReturned(self, result: StepResult) -> None:
+    def scriptEnded(self) -> None:
         """
         The script is over.
+        """
+        self.events.append("ended")
+
+    def stepReturned(self, result: StepResult) -> None:
+        """
+        So is its output.
         """
         self.events.append("returned")
         self.result = result
@@ -569,7 +574,7 @@ class ClientReplay(Replay):
         self.test.assertIsNone(self.next())
         self.test.assertTrue(self.transport.disconnecting)
         protocol.connectionLost(Failure(ConnectionDone()))
-        self.test.assertEqual(receiver.events, ["called", "started", "returned", "closed"])
+        self.test.assertEqual(receiver.events, ["called", "started", "ended", "returned", "closed"])
         self.test.assertEqual(receiver.result, conversation.result())
         self.test.assertEqual(receiver.returned, conversation.returned())
         texts = [text for text in receiver.texts if not text.startswith("SCHEDULER-987")]
@@ -619,27 +624,3 @@ class ClientTests(SynchronousTestCase):
             replay = ClientReplay(self, conversation, 0)
             replay.run()
             self.assertTrue(replay.numbers.known and replay.numbers.areSound())
-
-
-class GetIdTests(SynchronousTestCase):
-    """
-    Names that a remote may ask for.
-    """
-
-    def test_unknown(self) -> None:
-        """
-        An unknown name has a result of its own, and no number.
-        """
-        factory = ClassicCallbackFactory(
-            decodeConstruct(next(_constructs())), Receiver(), lambda host: True
-        )
-        protocol = factory.buildProtocol(None)
-        call = GetId(1, "no_such_name")
-        self.assertEqual(encodeAnswer(protocol._idOf(call)).hex(), "4180020006")
-
-
-def _constructs() -> Iterator[Variant]:
-    for conversation in shellConversations():
-        for call in conversation.calls():
-            if isinstance(call, CallMethod) and call.name == "construct":
-                yield call.arguments[0]

@@ -97,10 +97,11 @@ class ClassicCommandProtocol(Protocol):
         self._heardAnything = True
         try:
             for document in self._answers.feed(data):
+                answer = parse(document)
                 asked, self._asked = self._asked, None
                 if asked is None:
                     raise RemoteProtocolError("an answer to nothing")
-                self._tell(asked, parse(document))
+                self._tell(asked, answer)
                 self._askNext()
         except RemoteProtocolError as error:
             self._fail(error)
@@ -173,7 +174,10 @@ class ClassicCommandConnection:
         self._connecting: Deferred[ClassicCommandProtocol] | None = None
         self._timer: IDelayedCall | None = None
         self._killing = False
+        self._killed = False  # the kill was answered
         self._over = False
+        # Kills that wait for the answer to the start.
+        self._waiting: list[Deferred[None]] | None = None
 
     def request(self, message: Request) -> Deferred[Answer]:
         """
@@ -225,11 +229,11 @@ class ClassicCommandConnection:
             return
         if self._number is None or self._killing:
             # Without an answer to the start there is nothing to close; after a
-            # kill no second close is sent (3.4).
-            if not self._killing:
-                protocol.transport.loseConnection()
-            else:
+            # kill no second close is sent (3.4), but its answer may be to come.
+            if self._killing and not self._killed:
                 self._setTimer()
+            else:
+                protocol.transport.loseConnection()
             return
         self._setTimer()
         closed = protocol.ask(_CLOSE.format(number=self._number))
@@ -250,12 +254,18 @@ class ClassicCommandConnection:
             self._protocol.transport.loseConnection()
 
     async def _start(self, message: StartTask) -> Answer:
-        protocol = await self._connect()
-        answer = await protocol.ask(_START.format(port=message.port))
-        number = answer.attributes.get("process_id", "")
-        if answer.name != "process" or not number.isdecimal():
-            raise RemoteProtocolError(f"the start was answered with <{answer.name}>")
-        self._number = int(number)
+        self._waiting = []
+        try:
+            protocol = await self._connect()
+            answer = await protocol.ask(_START.format(port=message.port))
+            number = answer.attributes.get("process_id", "")
+            if answer.name != "process" or not number.isdecimal():
+                raise RemoteProtocolError(f"the start was answered with <{answer.name}>")
+            self._number = int(number)
+        finally:
+            waiting, self._waiting = self._waiting, None
+            for each in waiting:
+                each.callback(None)
         return TaskTaken(0, message.task, self._number % 2**31)
 
     async def _connect(self) -> ClassicCommandProtocol:
@@ -291,6 +301,11 @@ class ClassicCommandConnection:
             self._timer.cancel()
 
     def _kill(self, message: KillTask) -> Deferred[Answer]:
+        if self._waiting is not None:
+            # There is no number yet by which it could be killed.
+            numbered: Deferred[None] = Deferred()
+            self._waiting.append(numbered)
+            return numbered.addCallback(lambda _: self._kill(message))
         if self._protocol is None or self._number is None or self._over:
             return fail(ConnectionClosed("the task cannot be killed: it is not known there"))
         self._killing = True
@@ -298,6 +313,7 @@ class ClassicCommandConnection:
         return killed.addBoth(self._killedIt, message)
 
     def _killedIt(self, answer: Element | Failure, message: KillTask) -> Answer:
+        self._killed = True
         if isinstance(answer, Failure):
             answer.raiseException()
         if self._over and self._protocol is not None:

@@ -3,8 +3,9 @@ A task of a classic remote, as a job's life and an application hear of any task:
 what is missing in the classic dialect is made up for here.
 
 The remote sends lines for a log; they are the task's stdout, for the streams are
-not told apart. The limits of a task are the client's business. Sizes and digests
-are reckoned from what arrived.
+not told apart. Warnings and errors, which the remote itself says, are its stderr.
+The limits of a task are the client's business. Sizes and digests are reckoned
+from what arrived.
 """
 
 from __future__ import annotations
@@ -25,10 +26,18 @@ from jobscheduler_tcp.errors import CommandRefused, NotExpressible
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
 from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.wire.documents import isCarried
 from jobscheduler_tcp.wire.shelljob import Pairs, ShellJob, StepResult
 
 # The name of a job that has none, in the log of the remote.
 JOB_NAME = "jsremote"
+
+# Seconds without a word of the remote after the end of the script, until the rest
+# of its output is given up. A real one needs up to 2, to remove its files (5.10).
+RELEASE_TIMEOUT = 60.0
+
+# Where a remote cuts a line that is too long (5.7).
+_CUT = 10000
 
 # What a client of 1.6 says of itself in every environment (5.5); what it does
 # not have is empty.
@@ -55,9 +64,7 @@ def shellJob(work: Work, number: int) -> ShellJob:
     if work.directory:
         raise NotExpressible("a working directory")
     if work.stdin:
-        raise NotExpressible("input for the task")
-    for name, value in work.parameters:
-        _latin(name + value)
+        raise NotExpressible("input for the task (say --no-stdin, or give no input)")
     own = dict.fromkeys(_ENVIRONMENT, "")
     own |= {
         "SCHEDULER_HOST": socket.gethostname(),
@@ -65,22 +72,34 @@ def shellJob(work: Work, number: int) -> ShellJob:
         "SCHEDULER_TASK_ID": str(number),
         **dict(work.environment),
     }
+    # A remote replaces variables in the parameter line of a program, which no
+    # quoting prevents; a shell does not.
+    script = _latin(work.script or f"exec {shlex.join(work.command)}\n")
+    if not isCarried(script):
+        raise NotExpressible("control characters in a script or command")
     return ShellJob(
-        # A remote replaces variables in the parameter line of a program, which
-        # no quoting prevents; a shell does not.
-        script=_latin(work.script or f"exec {shlex.join(work.command)}\n"),
+        script=script,
         job=JOB_NAME,
         taskId=str(number),
-        environment=tuple((name, _latin(value)) for name, value in own.items()),
+        environment=latin(tuple(own.items())),
     )
 
 
+def latin(pairs: Pairs) -> Pairs:
+    """
+    Names and values as they travel.
+
+    @raise NotExpressible: ISO-8859-1 has not all of their characters.
+    """
+    return tuple((_latin(name), _latin(value)) for name, value in pairs)
+
+
 def _latin(text: str) -> str:
+    # What were bytes in the first place (surrogates) are bytes again.
     try:
-        text.encode("latin-1")
+        return text.encode("latin-1", "surrogateescape").decode("latin-1")
     except UnicodeEncodeError as error:
         raise NotExpressible(f"the character {text[error.start]!r}") from error
-    return text
 
 
 @implementer(ITaskConfirmation)
@@ -123,16 +142,16 @@ class ClassicListener:
         self._kill = kill
         self._cause: Reason | None = None
         self._begun: float | None = None
-        self._size = 0
-        self._digest = sha256()
+        self._sizes = {Stream.STDOUT: 0, Stream.STDERR: 0}
+        self._digests = {Stream.STDOUT: sha256(), Stream.STDERR: sha256()}
         self._wall: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
-        self.returned: Pairs = ()
+        self._release: IDelayedCall | None = None
         self.factory = ClassicCallbackFactory(
             shellJob(work, number),
             self,
             isRemote,
-            parameters=work.parameters,
+            parameters=latin(work.parameters),
             stranger=stranger,
         )
 
@@ -182,23 +201,35 @@ class ClassicListener:
         """
         A line of the remote before the start; lines of the task afterwards.
         """
-        if self._begun is None:
+        if self._begun is None or level < 0:
             self._log.info("Task {task}: {text}", task=self._task, text=text)
             return
-        data = text.encode("latin-1", "replace") + b"\n"
-        self._size += len(data)
-        self._digest.update(data)
+        data = text.encode("latin-1", "replace")
+        if len(data) != _CUT or b"\n" in data:  # else the rest of the line follows
+            data += b"\n"
+        stream = Stream.STDOUT if level == 0 else Stream.STDERR
+        self._sizes[stream] += len(data)
+        self._digests[stream].update(data)
         if self._silence is not None and self._silence.active():
             self._silence.reset(self._work.silence)
-        if self._work.outputLimit and self._size > self._work.outputLimit:
+        if self._release is not None:
+            self._release.reset(RELEASE_TIMEOUT)
+        if self._work.outputLimit and sum(self._sizes.values()) > self._work.outputLimit:
             self._limit(Reason.OUTPUT_LIMIT)
-        self._receiver.outputReceived(Stream.STDOUT, data)
+        self._receiver.outputReceived(stream, data)
 
     def valuesReturned(self, values: Pairs) -> None:
         """
         The job returned values.
         """
-        self.returned += values
+        self._log.info("Task {task} returned {count} values", task=self._task, count=len(values))
+
+    def scriptEnded(self) -> None:
+        """
+        It is too late for limits; but the rest must come.
+        """
+        self._stop()
+        self._release = self._clock.callLater(RELEASE_TIMEOUT, self._notReleased)
 
     def stepReturned(self, result: StepResult) -> None:
         """
@@ -210,7 +241,11 @@ class ClassicListener:
         else:
             limited = self._cause not in (None, Reason.KILLED)
             reason = self._cause if limited and self._cause else Reason.EXITED
-            self._end(reason, exitCode=result.exitCode & 0xFF)
+            if 0 <= result.exitCode <= 255:
+                self._end(reason, exitCode=result.exitCode)
+            else:  # of another system
+                note = f"the exit code is {result.exitCode}"
+                self._end(reason, exitCode=result.exitCode & 0xFF or 255, note=note)
 
     def callFailed(self, during: str, code: str, text: str) -> None:
         """
@@ -221,7 +256,7 @@ class ClassicListener:
             self._stop()
             self._receiver.confirmationLost(Failure(CommandRefused(code, text)))
         else:
-            self._end(Reason.START_FAILED, note=text)
+            self._end(self._cause or Reason.START_FAILED, note=text)
 
     def remoteLost(self, reason: Failure) -> None:
         """
@@ -276,6 +311,10 @@ class ClassicListener:
 
     # ---------------------------------------------------------------------- ends
 
+    def _notReleased(self) -> None:
+        self._release = None
+        self.factory.abort(f"no word for {RELEASE_TIMEOUT:g} seconds after the end of the script")
+
     def _limit(self, reason: Reason) -> None:
         if self._cause is None:
             self.killing(reason)
@@ -297,9 +336,10 @@ class ClassicListener:
                 signal,
                 note=note,
                 seconds=seconds,
-                stdoutSize=self._size,
-                stdoutDigest=self._digest.digest(),
-                stderrDigest=sha256().digest(),
+                stdoutSize=self._sizes[Stream.STDOUT],
+                stderrSize=self._sizes[Stream.STDERR],
+                stdoutDigest=self._digests[Stream.STDOUT].digest(),
+                stderrDigest=self._digests[Stream.STDERR].digest(),
             )
         )
         # The classic dialect has no acknowledgement that could be held back.
@@ -311,7 +351,7 @@ class ClassicListener:
         self._log.failure("The end of task {task} was not kept", reason, task=self._task)
 
     def _stop(self) -> None:
-        for timer in (self._wall, self._silence):
+        for timer in (self._wall, self._silence, self._release):
             if timer is not None and timer.active():
                 timer.cancel()
-        self._wall = self._silence = None
+        self._wall = self._silence = self._release = None
