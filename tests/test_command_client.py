@@ -640,6 +640,22 @@ class ConnectionTests(SynchronousTestCase):
         self.successResultOf(first)
         self.stop()
 
+    def test_poison(self) -> None:
+        """
+        A request at which the remote hangs up each time fails after some times,
+        and does not hinder others for longer.
+        """
+        poison = self.ask()
+        for _ in range(5):
+            self.remote.served[-1].say(RequestFailed(0, "jsremote-protocol-error", "too much"))
+            self.network.advance(2)
+        error = self.failureResultOf(poison, ConnectionClosed)
+        self.assertIn("too much", error.getErrorMessage())
+        other = self.ask(replace(START, task=OTHER))
+        self.takeLast()
+        self.successResultOf(other)
+        self.stop()
+
     def test_stop(self) -> None:
         """
         When it is stopped, everything fails that is not answered; also when it

@@ -40,6 +40,9 @@ CONNECT_TIMEOUT = 10.0
 # shall be some before a request gives up, and only who is asked something dials.
 _FIRST_DELAY = 0.1
 _LAST_DELAY = 2.0
+# How often a request is said, each time the connection breaks before the answer:
+# one at which the remote hangs up must not stop the others for ever.
+_MAX_TIMES = 5
 
 
 @dataclass(slots=True, eq=False)
@@ -48,11 +51,13 @@ class _Asked:
     A request that has no answer yet.
 
     @ivar since: when it began to wait for a connection.
+    @ivar times: how often it was said.
     """
 
     request: Request
     answer: Deferred[Answer]
     since: float
+    times: int = 0
 
 
 @implementer(IStreamClientEndpoint)
@@ -220,6 +225,7 @@ class CommandConnection:
         self._restIfIdle()
 
     def _send(self, protocol: CommandClientProtocol, asked: _Asked) -> None:
+        asked.times += 1
         protocol.request(asked.request).addCallbacks(
             self._answered, self._unanswered, callbackArgs=(asked,), errbackArgs=(asked,)
         )
@@ -229,8 +235,9 @@ class CommandConnection:
             asked.answer.callback(answer)
 
     def _unanswered(self, reason: Failure, asked: _Asked) -> None:
-        # Without a connection it waits for the next one.
-        if not reason.check(ConnectionClosed) and self._asked.pop(asked.answer, None) is not None:
+        if reason.check(ConnectionClosed) and asked.times < _MAX_TIMES:
+            return  # it waits for the next connection
+        if self._asked.pop(asked.answer, None) is not None:
             asked.answer.errback(reason)
 
     # ------------------------------------------------------------ none to be had
