@@ -8,12 +8,19 @@ import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp.client.processclass import Dialect
-from jobscheduler_tcp.messages import Stream, Work
+from jobscheduler_tcp.client.ports import CallbackPorts
+from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
+from jobscheduler_tcp.client.service import ClientService
+from jobscheduler_tcp.errors import RemoteProtocolError
+from jobscheduler_tcp.messages import RequestFailed, Stream, Work
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.testing import FakeProcess
+from jobscheduler_tcp.remote import command
+from jobscheduler_tcp.security import Level
+from jobscheduler_tcp.testing import End, FakeProcess, MemoryNetwork
+from tests.scripted import ScriptedRemote
 from tests.test_flow import CALLBACK, CLIENT, CODE, REMOTE, Diagram
 
 
@@ -316,6 +323,86 @@ class AutoTests(SynchronousTestCase):
         for job in jobs:
             self.assertEqual(self.successResultOf(job.done).exitCode, CODE)
         self.assertIs(diagram.client.processClasses[""].speaks, Dialect.EXTENDED)
+        diagram.stop(self)
+
+    def test_classic(self) -> None:
+        """
+        A remote that does not know our hello speaks the classic one; it is asked
+        once, and the log says once what was found.
+        """
+        self.patch(command, "isRequest", lambda root: False)
+        diagram = Diagram(lines, dialect=Dialect.AUTO)
+        with capturedLogs() as events:
+            jobs = [diagram.run()[0] for _ in range(3)]
+            diagram.network.advance(1)
+            jobs.append(diagram.run()[0])
+            diagram.network.advance(1)
+        for job in jobs:
+            self.assertEqual(self.successResultOf(job.done).exitCode, CODE)
+        self.assertIs(diagram.client.processClasses[""].speaks, Dialect.CLASSIC)
+        said = b"".join(each.data[End.CLIENT] for each in diagram.network.connections)
+        self.assertEqual(said.count(b"jsremote.hello"), 1)
+        found = [each for each in map(formatEvent, events) if "speaks the classic" in each]
+        self.assertEqual(len(found), 1)
+        diagram.stop(self)
+
+    def test_otherErrors(self) -> None:
+        """
+        So does one that answers any error that is not about us, such as one of
+        validation.
+        """
+        for code, dialect in (
+            ("SCHEDULER-105", Dialect.CLASSIC),
+            ("XML-ERROR", Dialect.CLASSIC),
+            ("LIBXML2-001", Dialect.CLASSIC),
+            ("SCHEDULER-121", Dialect.AUTO),
+            ("jsremote-authentication", Dialect.AUTO),
+        ):
+            remote = ScriptedRemote(MemoryNetwork())
+            remote.welcomes = False
+            processClass = ProcessClass("", remote.endpoint())
+            clock = remote.network.clock
+            ports = CallbackPorts(clock, remote.network.host(CLIENT).listen)
+            client = ClientService(clock, ports, [processClass], connectTimeout=0.0)
+            client.startService()
+            client.run(Work(script="x"))
+            remote.network.flush()
+            remote.served[0].say(RequestFailed(1, code, "no"))
+            remote.network.advance(0)
+            self.assertIs(processClass.speaks, dialect, code)
+            client.stopService()
+            remote.network.advance(60)
+        self.flushLoggedErrors(RemoteProtocolError)  # the scripted one knows no classic start
+
+    def test_noDowngrade(self) -> None:
+        """
+        A remote that was seen to speak the extended dialect is not believed when
+        it does not any more.
+        """
+        diagram = Diagram(lines, dialect=Dialect.AUTO)
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        self.successResultOf(job.done)
+        self.patch(command, "isRequest", lambda root: False)
+        diagram.network.connections[0].reset()
+        diagram.network.advance(1)
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        self.assertIs(self.successResultOf(job.done).reason, Reason.REJECTED_VERSION)
+        self.assertIs(diagram.client.processClasses[""].speaks, Dialect.EXTENDED)
+        diagram.stop(self)
+
+    def test_hangsUp(self) -> None:
+        """
+        One that hangs up instead of an answer does not admit us: no engine is
+        known to do that to a command that it does not know.
+        """
+        diagram = Diagram(lines, dialect=Dialect.AUTO)
+        diagram.remote.factory.levelOf = lambda host: Level.NONE
+        job, _ = diagram.run()
+        diagram.network.advance(20)
+        self.assertIs(self.successResultOf(job.done).reason, Reason.REJECTED_AUTH)
+        self.assertIs(diagram.client.processClasses[""].speaks, Dialect.AUTO)
         diagram.stop(self)
 
     def test_unreachable(self) -> None:

@@ -29,7 +29,7 @@ from jobscheduler_tcp.client.hearing import Hearing
 from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.jobcore import Means
 from jobscheduler_tcp.client.ports import CallbackPorts
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.strangers import Strangers
 from jobscheduler_tcp.errors import (
     CommandRefused,
@@ -81,7 +81,9 @@ class JobWorld:
         self.connection = CommandConnection(
             self.remote.endpoint(), CommandClientFactory(self.heart), self.clock
         )
-        self.processClass = ProcessClass("", self.remote.endpoint(), maxProcesses)
+        self.processClass = ProcessClass(
+            "", self.remote.endpoint(), maxProcesses, dialect=Dialect.EXTENDED
+        )
         self.listenError: OSError | None = None
         self.gone: list[RunningJob] = []
         self.outcomes: list[tuple[RunningJob, Outcome]] = []

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.testing import MemoryNetwork
 from tests.scripted import ScriptedRemote
 
@@ -26,11 +26,12 @@ class ProcessClassTests(SynchronousTestCase):
     def test_defaults(self) -> None:
         """
         A process class that does not say it runs 30 tasks at once, and has its
-        endpoint for a name of the remote.
+        endpoint for a name of the remote, which is asked for its dialect.
         """
         plain = ProcessClass("", self.processClass.endpoint)
         self.assertEqual(plain.maxProcesses, 30)
         self.assertIn("TCP4ClientEndpoint", plain.address)
+        self.assertIs(plain.speaks, Dialect.AUTO)
         self.assertEqual(self.processClass.address, "blue.example:4455")
 
     def test_fifo(self) -> None:

@@ -198,6 +198,13 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
     """
     group = parser.add_argument_group("this end")
     group.add_argument(
+        "--dialect",
+        choices=("auto", "classic", "extended"),
+        default="auto",
+        help="what to speak with the remote: classic, as JobScheduler 1.x does, extended, as this "
+        "program does, or what the remote answers (default: auto)",
+    )
+    group.add_argument(
         "--callback-ports",
         type=_ports,
         default=CALLBACK_PORTS,

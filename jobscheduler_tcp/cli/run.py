@@ -27,7 +27,7 @@ from jobscheduler_tcp.cli.streams import Hand, hasInput, occupyStandardDescripto
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT
 from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.service import ClientService
 from jobscheduler_tcp.interfaces import ICallbackReactor
 from jobscheduler_tcp.messages import Stream, TaskKilled, Work
@@ -82,7 +82,8 @@ def workOf(arguments: argparse.Namespace) -> Work:
         if arguments.script is not None:
             with open(arguments.script, "rb") as file:
                 script = _script(file.read())
-        stdin = hasInput(Stream.STDIN.value, arguments.stdin)
+        if arguments.stdin is not None or arguments.dialect != Dialect.CLASSIC.value:
+            stdin = hasInput(Stream.STDIN.value, arguments.stdin)
     return Work(
         script=script,
         command=arguments.argv,
@@ -213,7 +214,7 @@ class _Run:
             CallbackPorts(
                 self._reactor, tcpListen(cast(ICallbackReactor, self._reactor), ours), high, low
             ),
-            [ProcessClass("", remote, 1, self._remote)],
+            [ProcessClass("", remote, 1, self._remote, Dialect(self._arguments.dialect))],
             startTimeout=self._arguments.start_timeout or FOR_EVER,
             # Somebody waits for the answer: what is refused is told at once.
             connectTimeout=0.0,

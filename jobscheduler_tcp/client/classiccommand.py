@@ -161,7 +161,7 @@ class ClassicCommandConnection:
     ) -> None:
         """
         @param address: host and port, for people.
-        @param timeout: seconds to try to connect.
+        @param timeout: seconds to try to connect; 0 for those of the endpoint.
         @param alive: where to stand while it is connected.
         """
         self._alive = alive
@@ -273,7 +273,9 @@ class ClassicCommandConnection:
         factory.noisy = False
         connecting: Deferred[ClassicCommandProtocol] = self._endpoint.connect(factory)  # type: ignore[assignment]  # its factory makes that
         self._connecting = connecting
-        timer = self._clock.callLater(self._timeout, connecting.cancel)
+        timer = None
+        if self._timeout > 0:  # else the endpoint's own
+            timer = self._clock.callLater(self._timeout, connecting.cancel)
         try:
             protocol = await connecting
         except CancelledError as error:
@@ -285,7 +287,7 @@ class ClassicCommandConnection:
             raise RemoteUnreachable(self._address, text, number) from error
         finally:
             self._connecting = None
-            if timer.active():
+            if timer is not None and timer.active():
                 timer.cancel()
         self._protocol = protocol
         self._alive.add(self)

@@ -32,9 +32,9 @@ class ProcessClass:
     @ivar endpoint: how to reach the remote.
     @ivar address: host and port of the remote, for people.
     @ivar maxProcesses: how many tasks may run at once.
-    @ivar speaks: the dialect: C{AUTO} as long as it is not known. A remote that
-        was once seen to speak the extended one is not believed if it says later
-        that it does not.
+    @ivar speaks: the dialect: C{AUTO} as long as it is not known, for it is
+        asked only once. A remote that was once seen to speak the extended one
+        is not believed if it says later that it does not.
     @ivar running: how many places are taken.
     """
 
@@ -44,7 +44,7 @@ class ProcessClass:
         endpoint: IStreamClientEndpoint,
         maxProcesses: int = MAX_PROCESSES,
         address: str = "",
-        dialect: Dialect = Dialect.EXTENDED,
+        dialect: Dialect = Dialect.AUTO,
     ) -> None:
         self.name = name
         self.endpoint = endpoint
