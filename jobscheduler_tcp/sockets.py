@@ -7,6 +7,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from collections.abc import Iterator
 from errno import EADDRINUSE
 from pathlib import Path
 
@@ -152,6 +153,26 @@ def _socketsAt(port: int) -> dict[str, str]:
     """
     listening: dict[str, str] = {}
     connected: dict[str, str] = {}
+    for local, state, user, inode in _sockets():
+        # An inode of 0 is a connection that no process has any more.
+        if local == port and inode != "0":
+            (listening if state == _LISTEN else connected)[f"socket:[{inode}]"] = user
+    return listening or connected
+
+
+def portsInUse() -> set[int] | None:
+    """
+    The TCP ports of this machine where somebody listens or has a connection.
+
+    @return: C{None} where the system does not tell.
+    """
+    return {local for local, _, _, inode in _sockets() if inode != "0"} or None
+
+
+def _sockets() -> Iterator[tuple[int, str, str, str]]:
+    """
+    The TCP sockets of this machine: port, state, user and inode.
+    """
     for table in ("tcp", "tcp6"):
         try:
             lines = (_PROC / "net" / table).read_text("ascii").splitlines()[1:]
@@ -160,10 +181,7 @@ def _socketsAt(port: int) -> dict[str, str]:
         for line in lines:
             # sl local remote state queues timer retransmits uid timeout inode
             _, local, _, state, _, _, _, user, _, inode, *_ = line.split()
-            # An inode of 0 is a connection that no process has any more.
-            if int(local.rpartition(":")[2], 16) == port and inode != "0":
-                (listening if state == _LISTEN else connected)[f"socket:[{inode}]"] = user
-    return listening or connected
+            yield int(local.rpartition(":")[2], 16), state, user, inode
 
 
 def _descriptors(process: Path) -> list[str]:

@@ -25,6 +25,8 @@ from twisted.logger import Logger
 from twisted.python import usage
 
 from jobscheduler_tcp import __version__
+from jobscheduler_tcp.client.localports import ephemeralPorts, reservedPorts
+from jobscheduler_tcp.client.portbudget import Demand, PortBudget
 from jobscheduler_tcp.config.settings import OPTIONS, Settings, endpoint, settingsOf
 from jobscheduler_tcp.errors import ConfigurationError, PortTaken
 from jobscheduler_tcp.interfaces import ICallbackReactor, IDialReactor, ILaunchReactor
@@ -54,6 +56,8 @@ class Options(usage.Options):
         ["config", None, None, "configuration file in the form of scheduler.xml"],
         ["max-tasks", None, None, "remote: tasks at once, 0 for any number"],
         ["callback-ports", None, None, "client: where remotes call back to, as in 59900-59999"],
+        ["port-release-time", None, None, "client: seconds that a port rests after its task"],
+        ["starts-per-second", None, None, "client: tasks to be expected, for the sum of ports"],
     ]
     optFlags = [
         ["insecure", None, "Take everybody's commands, on whatever address"],
@@ -183,6 +187,7 @@ def _client(
     reactor: PosixReactorBase, settings: Settings, server: IStreamServerEndpoint, where: str
 ) -> IService:
     from jobscheduler_tcp.client.commands import ClientCommands  # noqa: PLC0415 - only this role
+    from jobscheduler_tcp.client.portreport import BudgetReport  # noqa: PLC0415
     from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen  # noqa: PLC0415
     from jobscheduler_tcp.client.processclass import ProcessClass  # noqa: PLC0415
     from jobscheduler_tcp.client.service import ClientService  # noqa: PLC0415
@@ -210,12 +215,39 @@ def _client(
         "tcp_port": port,
         "ip_address": ip.strip("[]"),
     }
-    commands = ClientCommands(client.run, settings.configuration.jobs, classes, about)
+    commands = ClientCommands(
+        client.run,
+        settings.configuration.jobs,
+        classes,
+        about,
+        ports=lambda: (client.portEntries(), ports.waiting),
+    )
     factory = CommandPortFactory(allowedHosts(settings).levelOf, commands.commands(), reactor)
     service = MultiService()
+    service.addService(BudgetReport(budgetOf(settings)))
     service.addService(client)
     service.addService(_CommandPort(server, factory))
     return service
+
+
+def budgetOf(settings: Settings) -> PortBudget:
+    """
+    Whether the callback ports suffice for the process classes.
+    """
+    first, last = settings.callbackPorts.value
+    return PortBudget(
+        tuple(
+            Demand(configured.name, configured.maxProcesses)
+            for configured in settings.configuration.processClasses
+            if configured.host
+        ),
+        first,
+        last,
+        ephemeralPorts(),
+        reservedPorts(),
+        settings.portReleaseTime.value,
+        settings.startsPerSecond.value,
+    )
 
 
 class _CommandPort(Service):

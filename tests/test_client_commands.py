@@ -20,6 +20,7 @@ from zope.interface.verify import verifyObject
 from jobscheduler_tcp.client import started
 from jobscheduler_tcp.client.commands import ClientCommands
 from jobscheduler_tcp.client.outputlog import MAX_LINE, OutputLog
+from jobscheduler_tcp.client.portreport import PortEntry, PortState
 from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.client.started import HISTORY, WAITING
 from jobscheduler_tcp.config.model import ConfiguredJob
@@ -48,6 +49,7 @@ class FakeJob:
     kills: list[tuple[int, float]] = field(default_factory=list)
     killed: Deferred[TaskKilled] = field(default_factory=Deferred)
     cancelled: bool = False
+    task: str = "00000000-0000-4000-8000-000000000001"
 
     def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
         """
@@ -106,8 +108,18 @@ class CommandsTestCase(SynchronousTestCase):
         endpoint = TCP4ClientEndpoint(self.clock, "far.example", 4455)
         self.night = ProcessClass("night", endpoint, 2, "far.example:4455")
         commands = ClientCommands(
-            self.run_, jobs, [self.night], {"tcp_port": "4444"}, self.clock.seconds
+            self.run_,
+            jobs,
+            [self.night],
+            {"tcp_port": "4444"},
+            self.clock.seconds,
+            ports=lambda: (self.entries, 2),
         )
+        self.entries = [
+            PortEntry(59999, 59999, PortState.CONNECTED, FakeJob.task, "192.0.2.2:40000", 1.25),
+            PortEntry(59998, 59998, PortState.LISTENING, "somebody's", "", 0.0),
+            PortEntry(59900, 59997, PortState.FREE),
+        ]
         self.commands = PlainCommands(commands.commands(), self.clock.seconds)
 
     def run_(self, work: Work, processClass: str, receiver: IConfirmationReceiver) -> FakeJob:
@@ -413,6 +425,44 @@ class ShowTests(CommandsTestCase):
             [("3", "1"), ("4", "2")],
         )
         self.assertEqual(self.say('<show_job job="/report"/>'), report)
+
+    def test_ports(self) -> None:
+        """
+        The state has the callback ports if they are asked for.
+        """
+        self.say('<start_job job="/report"/>')
+        *_, ports = self.say('<show_state what="jobs ports"/>').children
+        self.assertEqual(ports.name, "ports")
+        self.assertEqual(
+            ports.attributes,
+            {
+                "range": "59900-59999",
+                "free": "98",
+                "listening": "1",
+                "connected": "1",
+                "foreign": "0",
+                "waiting": "2",
+            },
+        )
+        first, second, third = (port.attributes for port in ports.children)
+        self.assertEqual(
+            first,
+            {
+                "port": "59999",
+                "state": "connected",
+                "age": "1.2",
+                "peer": "192.0.2.2:40000",
+                "job": "/report",
+                "id": "1",
+                "task": FakeJob.task,
+            },
+        )
+        self.assertEqual(
+            second,
+            {"port": "59998", "state": "listening", "age": "0.0", "task": "somebody's"},
+        )
+        self.assertEqual(third, {"port": "59900-59997", "state": "free"})
+        self.assertNotIn("ports", [child.name for child in self.say("<show_state/>").children])
 
     def test_history(self) -> None:
         """

@@ -548,6 +548,8 @@ class SettingsTests(FileTestCase):
             ({"role": "server"}, {}, "--role", "remote or client"),
             ({"role": "client", "max-tasks": "3"}, {}, "--max-tasks", "remote"),
             ({"role": "remote", "callback-ports": "3000"}, {}, "--callback-ports", "client"),
+            ({"role": "remote", "starts-per-second": "3"}, {}, "--starts-per-second", "client"),
+            ({"role": "client", "port-release-time": "long"}, {}, "--port-release-time", "long"),
             ({"role": "remote", "listen": "4455"}, {}, "--listen", "tcp:4455"),
             ({"role": "remote", "allow": "monitor"}, {}, "--allow", "HOST=LEVEL"),
             ({"role": "remote", "allow": "monitor=some"}, {}, "--allow", "no_add"),
@@ -560,6 +562,25 @@ class SettingsTests(FileTestCase):
                 error = self.assertRaises(ValueError, settingsOf, options, variables, resolveNone)
                 for word in words:
                     self.assertIn(word, str(error))
+
+    def test_releaseTime(self) -> None:
+        """
+        How long ports rest is said in the file too, in seconds or as long as
+        this system lets them rest.
+        """
+        path = self.write(
+            WHOLE.replace(
+                '<param name="jsremote.callback_ports"',
+                '<param name="jsremote.port_release_time" value="system"/>'
+                '<param name="jsremote.starts_per_second" value="20"/>'
+                '<param name="jsremote.callback_ports"',
+            )
+        )
+        settings = self.decide({"role": "client", "config": path})
+        self.assertIn(settings.portReleaseTime.value, (60.0, 120.0))
+        self.assertEqual(settings.startsPerSecond.value, 20)
+        settings = self.decide({"role": "client", "port-release-time": "240"})
+        self.assertEqual(settings.portReleaseTime.value, 240.0)
 
     def test_clientNeedsRemotes(self) -> None:
         """
@@ -588,6 +609,8 @@ class SettingsTests(FileTestCase):
                 ["allow", "127.0.0.1=all monitor=info", f"file {path}"],
                 ["insecure", "no", "default"],
                 ["callback-ports", "50000-50010", "environment JSREMOTE_CALLBACK_PORTS"],
+                ["port-release-time", "0", "default"],
+                ["starts-per-second", "1", "default"],
                 ["process class (default)", "-, max_processes 3", f"{path}:13"],
                 ["process class night", "far.example:4455, max_processes 10", f"{path}:14"],
                 ["job report", "A r\xe9port", f"{path}:17"],

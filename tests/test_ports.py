@@ -16,8 +16,8 @@ from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp.client import ports
-from jobscheduler_tcp.client.ports import RETRY, CallbackPort, CallbackPorts, ephemeralPorts
+from jobscheduler_tcp.client import localports, ports
+from jobscheduler_tcp.client.ports import RETRY, CallbackPort, CallbackPorts
 from jobscheduler_tcp.testing import MemoryNetwork
 from tests.scripted import CLIENT
 
@@ -150,27 +150,31 @@ class PortsTests(SynchronousTestCase):
     def test_advice(self) -> None:
         """
         If the port lies where outgoing connections get theirs, the warning says
-        how to keep them off; if it does not, there is no such advice.
+        how to keep them off, once; if it does not, there is no such advice.
         """
         known = Path(self.mktemp())
-        self.patch(ports, "_EPHEMERAL", known)
-        self.assertNotIn(59999, ephemeralPorts())
+        self.patch(localports, "_EPHEMERAL", known)
+        self.patch(localports, "_RESERVED", known)
         self.host.listenTCP(59999, Factory())
         self.host.listenTCP(59998, Factory())
         known.write_text("32768\t59998\n")
+        self.patch(localports, "_RESERVED", Path(self.mktemp()))
         self.acquire()
         first, second = self.warnings()
         self.assertNotIn("sysctl", first)
-        self.assertIn("sysctl net.ipv4.ip_local_reserved_ports=59997-59999", second)
+        self.assertIn("sysctl -w net.ipv4.ip_local_reserved_ports=59997-59999", second)
 
     def test_holder(self) -> None:
         """
-        The warning says who has the port, if the system tells.
+        The first warning says who has the port, if the system tells.
         """
         self.patch(ports, "holderOf", lambda port: "pid 12 (squid)")
         self.host.listenTCP(59999, Factory())
+        self.host.listenTCP(59998, Factory())
         self.acquire()
-        self.assertIn("in use by pid 12 (squid)", self.warnings()[0])
+        first, second = self.warnings()
+        self.assertIn("in use by pid 12 (squid)", first)
+        self.assertNotIn("squid", second)
 
     def test_otherError(self) -> None:
         """

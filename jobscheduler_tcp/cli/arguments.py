@@ -21,6 +21,9 @@ EX_USAGE = 64
 # examples of twistd jsremote).
 REMOTE = ("127.0.0.1", 4455)
 
+# Where a client takes commands if nobody says otherwise, as a JobScheduler.
+CLIENT = ("127.0.0.1", 4444)
+
 # The callback ports: JobScheduler takes them from 59999 downwards.
 CALLBACK_PORTS = (59999, 59900)
 
@@ -127,19 +130,28 @@ def _parsers() -> tuple[_Parser, _Parser]:
     _addRemote(state)
     state.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
+    ports = commands.add_parser(
+        "ports",
+        help="ask a client who has which callback port",
+        description="Ask the command port of a client for the state of its callback ports.",
+        allow_abbrev=False,
+    )
+    _addRemote(ports, CLIENT)
+    ports.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
     version = commands.add_parser("version", help="say which version this is", allow_abbrev=False)
     version.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser, run
 
 
-def _addRemote(parser: argparse.ArgumentParser) -> None:
+def _addRemote(parser: argparse.ArgumentParser, default: tuple[str, int] = REMOTE) -> None:
     parser.add_argument(
         "remote",
         nargs="?",
         metavar="HOST:PORT",
         type=_address,
-        default=REMOTE,
-        help="where it listens (default: 127.0.0.1:4455)",
+        default=default,
+        help=f"where it listens (default: {shown(default)})",
     )
 
 

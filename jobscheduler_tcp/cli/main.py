@@ -57,6 +57,10 @@ def _command(arguments: argparse.Namespace) -> int:
             from jobscheduler_tcp.cli.state import state
 
             return state(arguments.remote, arguments.json)
+        case "ports":
+            from jobscheduler_tcp.cli.ports import ports
+
+            return ports(arguments.remote, arguments.json)
         case _:
             return _version(arguments.json)
 

@@ -33,25 +33,36 @@ def state(remote: tuple[str, int], asJSON: bool) -> int:
 
     @return: the exit code.
     """
-    where = shown(remote)
-    try:
-        answer = ask(remote, b"<show_state/>")
-        found = next((child for child in answer.children if child.name == "state"), None)
-        if found is None:
-            raise RemoteProtocolError("the answer has no state in it")
-    except CommandRefused as error:
-        return _complain(EX_NOPERM, f"{where} refused: {error}")
-    except RemoteProtocolError as error:
-        return _complain(EX_SOFTWARE, f"{where} is no remote and no client: {error}")
-    except (ConnectionClosed, OSError, UnicodeError) as error:  # the last: an impossible name
-        reason = getattr(error, "strerror", None) or error
-        hint = "is it running? twistd jsremote --role remote"
-        return _complain(EX_UNAVAILABLE, f"cannot ask {where}: {reason}; {hint}")
+    found = stateOf(remote, b"<show_state/>")
+    if isinstance(found, int):
+        return found
     if asJSON:
         print(json.dumps(plain(found)))
     else:
-        print("\n".join(table(where, found)))
+        print("\n".join(table(shown(remote), found)))
     return 0
+
+
+def stateOf(remote: tuple[str, int], question: bytes) -> Element | int:
+    """
+    Ask for a state; or tell on stderr why there is none, and return the exit
+    code.
+    """
+    where = shown(remote)
+    try:
+        answer = ask(remote, question)
+        found = next((child for child in answer.children if child.name == "state"), None)
+        if found is None:
+            raise RemoteProtocolError("the answer has no state in it")
+        return found
+    except CommandRefused as error:
+        return complain(EX_NOPERM, f"{where} refused: {error}")
+    except RemoteProtocolError as error:
+        return complain(EX_SOFTWARE, f"{where} is no remote and no client: {error}")
+    except (ConnectionClosed, OSError, UnicodeError) as error:  # the last: an impossible name
+        reason = getattr(error, "strerror", None) or error
+        hint = "is it running? twistd jsremote --role remote"
+        return complain(EX_UNAVAILABLE, f"cannot ask {where}: {reason}; {hint}")
 
 
 def ask(address: tuple[str, int], question: bytes) -> Element:
@@ -117,7 +128,7 @@ def table(where: str, found: Element) -> Iterator[str]:
         yield ""
         if rows:
             yield f"{name}:"
-            yield from _rows(rows)
+            yield from columns(rows)
         else:
             facts = groups[name].attributes
             told = "  ".join(f"{fact} {value}" for fact, value in facts.items() if fact != "count")
@@ -138,10 +149,13 @@ def _lists(found: Element) -> dict[str, list[dict[str, str]]]:
     return lists
 
 
-def _rows(rows: list[dict[str, str]]) -> Iterator[str]:
-    columns = list(dict.fromkeys(name for row in rows for name, value in row.items() if value))
-    lines = [columns, *([_printable(row.get(name, "")) for name in columns] for row in rows)]
-    widths = [max(len(line[at]) for line in lines) for at in range(len(columns))]
+def columns(rows: list[dict[str, str]]) -> Iterator[str]:
+    """
+    Rows in columns, each with its name; those with nothing in them are left out.
+    """
+    names = list(dict.fromkeys(name for row in rows for name, value in row.items() if value))
+    lines = [names, *([_printable(row.get(name, "")) for name in names] for row in rows)]
+    widths = [max(len(line[at]) for line in lines) for at in range(len(names))]
     for line in lines:
         cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
         yield ("  " + "  ".join(cells)).rstrip()
@@ -151,6 +165,11 @@ def _printable(text: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in text)
 
 
-def _complain(code: int, text: str) -> int:
+def complain(code: int, text: str) -> int:
+    """
+    Tell on stderr what is wrong.
+
+    @return: the exit code.
+    """
     print(f"jsremote: {_printable(text)}", file=sys.stderr)
     return code

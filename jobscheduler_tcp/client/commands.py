@@ -11,8 +11,14 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from jobscheduler_tcp import __version__
+from jobscheduler_tcp.client.portreport import PortEntry
 from jobscheduler_tcp.client.processclass import ProcessClass
-from jobscheduler_tcp.client.shown import jobElement, processClassElement, taskElement
+from jobscheduler_tcp.client.shown import (
+    jobElement,
+    portsElement,
+    processClassElement,
+    taskElement,
+)
 from jobscheduler_tcp.client.started import Give, Overview, Pairs, StartedTasks
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.errors import CommandRefused
@@ -40,14 +46,18 @@ class ClientCommands:
         processClasses: Iterable[ProcessClass],
         about: Mapping[str, str] | None = None,
         wallClock: Callable[[], float] = time.time,
+        *,
+        ports: Callable[[], tuple[list[PortEntry], int]] | None = None,
     ) -> None:
         """
         @param give: gives a job to the client, such as C{ClientService.run}.
         @param about: attributes of the answer to C{show_state}, such as
             C{tcp_port}.
+        @param ports: tells of the callback ports, and how many jobs wait for one.
         """
         self._jobs = {job.name: job for job in jobs}
         self._processClasses = list(processClasses)
+        self._ports = ports
         self._wallClock = wallClock
         self._tasks = StartedTasks(give, wallClock)
         self._about = {
@@ -115,11 +125,11 @@ class ClientCommands:
         overview = self._overview()
         jobs = [jobElement(job, self._tasks, overview) for job in self._jobs.values()]
         classes = [processClassElement(each, overview) for each in self._processClasses]
-        return element(
-            "state",
-            {"time": secondstamp(self._wallClock()), **self._about},
-            [element("jobs", {}, jobs), element("process_classes", {}, classes)],
-        )
+        groups = [element("jobs", {}, jobs), element("process_classes", {}, classes)]
+        if self._ports is not None and "ports" in command.attributes.get("what", "").split():
+            groups.append(portsElement(*self._ports(), self._tasks.alive.values()))
+        attributes = {"time": secondstamp(self._wallClock()), **self._about}
+        return element("state", attributes, groups)
 
     def _showJob(self, command: Element, peer: Peer) -> Element:
         return jobElement(self._job(command), self._tasks, self._overview())

@@ -10,10 +10,12 @@ was not started; afterwards it may have run, and is lost.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 from uuid import uuid4
 
 from automat import TypeMachineBuilder
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.internet.interfaces import ITransport
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client import verdicts
@@ -21,6 +23,7 @@ from jobscheduler_tcp.client.connection import CommandConnection
 from jobscheduler_tcp.client.jobcore import SIGTERM, JobCore, JobInputs, Means
 from jobscheduler_tcp.client.ports import CallbackPort
 from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.config.settings import endpoint
 from jobscheduler_tcp.errors import NotStarted
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import TaskEnded, TaskKilled, TaskStarted, Work
@@ -358,6 +361,19 @@ class RunningJob:
         Its callback port, 0 while it has none.
         """
         return self._core.port.number if self._core.port is not None else 0
+
+    @property
+    def peer(self) -> str:
+        """
+        The remote's end of the confirmation connection, as C{HOST:PORT}; empty
+        while there is none.
+        """
+        core = self._core
+        caller = None if core.listener is None or core.gone else core.listener.proven
+        if caller is None:
+            return ""
+        address = cast("ITransport", getattr(caller, "transport", None)).getPeer()
+        return endpoint(getattr(address, "host", ""), getattr(address, "port", 0))
 
     @property
     def pid(self) -> int:

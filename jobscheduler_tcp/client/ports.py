@@ -12,7 +12,6 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from errno import EADDRINUSE
 from heapq import heappop, heappush
-from pathlib import Path
 from typing import TypeAlias
 
 from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
@@ -21,6 +20,12 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from jobscheduler_tcp.client.localports import (
+    ephemeralPorts,
+    reservedPorts,
+    reserving,
+    unreserved,
+)
 from jobscheduler_tcp.interfaces import ICallbackReactor
 from jobscheduler_tcp.sockets import adopt, holderOf, listeningSocket
 
@@ -29,8 +34,6 @@ FIRST_PORT = 59999
 LAST_PORT = 59900
 # Seconds until a port that was somebody else's is tried again.
 RETRY = 5.0
-# Where the kernel takes the ports of outgoing connections from, ours included.
-_EPHEMERAL = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 # Listen on a port; raises OSError.
 Listen: TypeAlias = Callable[[int, ServerFactory], IListeningPort]
@@ -49,35 +52,35 @@ def tcpListen(reactor: ICallbackReactor, interface: str = "") -> Listen:
     return listen
 
 
-def ephemeralPorts() -> range:
-    """
-    The ports that this system gives to outgoing connections.
-
-    @return: empty where the system does not tell.
-    """
-    try:
-        low, high = _EPHEMERAL.read_text("ascii").split()
-    except OSError:
-        return range(0)
-    return range(int(low), int(high) + 1)
-
-
 class CallbackPort:
     """
     A port of the range, reserved for one task; somebody listens there.
 
     @ivar number: the port.
+    @ivar since: when it was reserved, by the clock of the ports.
     """
 
     _log = Logger()
 
     def __init__(
-        self, number: int, listening: IListeningPort, giveBack: Callable[[int], None]
+        self,
+        number: int,
+        listening: IListeningPort,
+        giveBack: Callable[[int], None],
+        since: float = 0.0,
     ) -> None:
         self.number = number
+        self.since = since
         self._listening = listening
         self._giveBack: Callable[[int], None] | None = giveBack
         self._closed: Deferred[object] | None = None
+
+    @property
+    def listens(self) -> bool:
+        """
+        Whether it hears callers.
+        """
+        return self._closed is None
 
     def stopListening(self) -> None:
         """
@@ -108,6 +111,8 @@ class CallbackPorts:
 
     A port that somebody else has is left out and tried again later, after all
     others.
+
+    @ivar held: the reserved ports, by number.
     """
 
     _log = Logger()
@@ -130,6 +135,8 @@ class CallbackPorts:
         self._free = [-port for port in range(first, last - 1, -1)]  # a heap
         self._foreign: deque[tuple[float, int]] = deque()  # when to try again
         self._warned: set[int] = set()
+        self._advised = False
+        self.held: dict[int, CallbackPort] = {}
         self._waiting: OrderedDict[Deferred[CallbackPort], ServerFactory] = OrderedDict()
         self._idle: list[Deferred[None]] = []
         self._timer: IDelayedCall | None = None
@@ -146,7 +153,14 @@ class CallbackPorts:
         """
         How many ports are in use, by tasks of ours.
         """
-        return self.first - self.last + 1 - len(self._free) - len(self._foreign)
+        return len(self.held)
+
+    @property
+    def foreign(self) -> list[int]:
+        """
+        The ports that were somebody else's when they were last tried.
+        """
+        return [number for _, number in self._foreign]
 
     def acquire(self, factory: ServerFactory) -> Deferred[CallbackPort]:
         """
@@ -187,7 +201,9 @@ class CallbackPorts:
                     continue
                 heappush(self._free, -number)
                 raise
-            return CallbackPort(number, listening, self._giveBack)
+            port = CallbackPort(number, listening, self._giveBack, self._clock.seconds())
+            self.held[number] = port
+            return port
         return None
 
     def _next(self) -> int | None:
@@ -201,22 +217,25 @@ class CallbackPorts:
         self._foreign.append((self._clock.seconds() + RETRY, number))
         if number in self._warned:
             return
+        # To find out takes milliseconds, and once is enough to know the kind.
+        holder = "" if self._warned else holderOf(number)
         self._warned.add(number)
         advice = ""
-        if number in ephemeralPorts():
+        reserved = reservedPorts()
+        if not self._advised and unreserved(range(number, number + 1), ephemeralPorts(), reserved):
+            self._advised = True
             # An outgoing connection may sit there, and no option helps.
-            advice = (
-                "; to keep outgoing connections off the callback ports: "
-                f"sysctl net.ipv4.ip_local_reserved_ports={self.last}-{self.first}"
-            )
+            line = reserving(range(self.last, self.first + 1), reserved)
+            advice = f"; to keep outgoing connections off the callback ports: {line}"
         self._log.warn(
             "Callback port {port} is in use{holder}, the next one is taken{advice}",
             port=number,
-            holder=f" by {holder}" if (holder := holderOf(number)) else "",
+            holder=f" by {holder}" if holder else "",
             advice=advice,
         )
 
     def _giveBack(self, number: int) -> None:
+        del self.held[number]
         heappush(self._free, -number)
         self._serve()
         if self._idle and not self.reserved:

@@ -16,6 +16,7 @@ from jobscheduler_tcp.client.command import CommandClientFactory
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT, CommandConnection
 from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.jobcore import START_TIMEOUT, Means
+from jobscheduler_tcp.client.portreport import PortEntry, portEntries
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.client.strangers import Strangers
@@ -85,6 +86,12 @@ class ClientService(Service):
         The jobs that are not over, in the order in which they came.
         """
         return [job for job in self._jobs.values() if job.outcome is None]
+
+    def portEntries(self) -> list[PortEntry]:
+        """
+        Who has which callback port now.
+        """
+        return portEntries(self.ports, self._jobs.values(), self._clock.seconds())
 
     def run(
         self,

@@ -8,8 +8,10 @@ pass over.
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from signal import Signals
 
+from jobscheduler_tcp.client.portreport import PortEntry, PortState
 from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.client.started import Overview, StartedTask, StartedTasks
 from jobscheduler_tcp.config.model import ConfiguredJob
@@ -138,6 +140,42 @@ def processClassElement(processClass: ProcessClass, overview: Overview) -> Eleme
             "processes": str(processClass.running),
         },
         [element("processes", {}, processes), element("waiting_jobs", {}, waiting)],
+    )
+
+
+def portsElement(
+    entries: Sequence[PortEntry], waiting: int, tasks: Iterable[StartedTask]
+) -> Element:
+    """
+    The callback ports. Neighbours that are free are one element.
+
+    @param waiting: how many jobs wait for a port.
+    """
+    started = {task.given.task: task for task in tasks if task.given is not None}
+    numbers: dict[PortState, set[int]] = {state: set() for state in PortState}
+    rows = []
+    for entry in entries:
+        numbers[entry.state].update(range(entry.low, entry.high + 1))
+        attributes = {
+            "port": f"{entry.low}-{entry.high}" if entry.low != entry.high else f"{entry.low}",
+            "state": entry.state.value,
+        }
+        if entry.age is not None:
+            attributes["age"] = f"{entry.age:.1f}"
+        if entry.peer:
+            attributes["peer"] = entry.peer
+        if entry.task in started:
+            attributes["job"] = f"/{started[entry.task].job.name}"
+            attributes["id"] = str(started[entry.task].number)
+        if entry.task:
+            attributes["task"] = entry.task
+        rows.append(element("port", attributes))
+    counts = {state.value: str(len(numbers[state])) for state in PortState}
+    every = set().union(*numbers.values())
+    return element(
+        "ports",
+        {"range": f"{min(every)}-{max(every)}", **counts, "waiting": str(waiting)},
+        rows,
     )
 
 

@@ -37,6 +37,7 @@ class GivenJob(Protocol):
     """
 
     done: Deferred[Outcome]
+    task: str
 
     @property
     def state(self) -> str:

@@ -76,6 +76,8 @@ class Configuration:
         C{None} where the file does not say.
     @ivar callbackPorts: the first and the last port of the range; C{None} where
         the file does not say.
+    @ivar portReleaseTime: seconds; C{None} where the file does not say.
+    @ivar startsPerSecond: C{None} where the file does not say.
     @ivar warnings: what was passed over, one line each, with C{file:line}.
     """
 
@@ -85,6 +87,8 @@ class Configuration:
     ipAddress: str | None = None
     maxTasks: int | None = None
     callbackPorts: tuple[int, int] | None = None
+    portReleaseTime: float | None = None
+    startsPerSecond: int | None = None
     allowedHosts: tuple[AllowedHost, ...] = ()
     processClasses: tuple[ConfiguredClass, ...] = ()
     jobs: tuple[ConfiguredJob, ...] = ()

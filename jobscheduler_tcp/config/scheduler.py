@@ -71,6 +71,8 @@ class _SchedulerReader(Reader):
         self._jobs: dict[str, ConfiguredJob] = {}
         self._maxTasks: int | None = None
         self._callbackPorts: tuple[int, int] | None = None
+        self._portReleaseTime: float | None = None
+        self._startsPerSecond: int | None = None
 
     def configuration(self) -> Configuration:
         """
@@ -112,6 +114,8 @@ class _SchedulerReader(Reader):
             ipAddress=self.value(config, "ip_address", values.address, None),
             maxTasks=self._maxTasks,
             callbackPorts=self._callbackPorts,
+            portReleaseTime=self._portReleaseTime,
+            startsPerSecond=self._startsPerSecond,
             allowedHosts=tuple(self._hosts),
             processClasses=tuple(self._classes.values()),
             jobs=tuple(self._jobs.values()),
@@ -166,6 +170,10 @@ class _SchedulerReader(Reader):
                     self._maxTasks = self.value(element, "value", _count, None)
                 case "jsremote.callback_ports":
                     self._callbackPorts = self.value(element, "value", values.portRange, None)
+                case "jsremote.port_release_time":
+                    self._portReleaseTime = self.value(element, "value", values.releaseTime, None)
+                case "jsremote.starts_per_second":
+                    self._startsPerSecond = self.value(element, "value", _count, None)
                 case _:
                     self.warn(element, name, f"global parameter {name} is not supported yet")
 

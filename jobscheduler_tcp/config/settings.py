@@ -16,7 +16,18 @@ from jobscheduler_tcp.config.scheduler import Resolve, readConfiguration, resolv
 from jobscheduler_tcp.security import Level
 
 ROLES = ("remote", "client")
-OPTIONS = ("role", "listen", "config", "allow", "insecure", "max-tasks", "callback-ports")
+OPTIONS = (
+    "role",
+    "listen",
+    "config",
+    "allow",
+    "insecure",
+    "max-tasks",
+    "callback-ports",
+    "port-release-time",
+    "starts-per-second",
+)
+_CLIENT_ONLY = ("callback-ports", "port-release-time", "starts-per-second")
 
 # Design: 4444 is where JobScheduler takes commands; two of them on one machine
 # need two ports.
@@ -50,6 +61,9 @@ class Settings:
     @ivar listen: interface and port.
     @ivar allow: whose commands are taken.
     @ivar callbackPorts: the highest and the lowest port.
+    @ivar portReleaseTime: seconds for which a callback port is held back after
+        its task, as far as is known.
+    @ivar startsPerSecond: of tasks, to be expected.
     @ivar configuration: what the file says, empty where there is none.
     """
 
@@ -60,6 +74,8 @@ class Settings:
     insecure: Setting[bool]
     maxTasks: Setting[int]
     callbackPorts: Setting[tuple[int, int]]
+    portReleaseTime: Setting[float]
+    startsPerSecond: Setting[int]
     configuration: Configuration
 
     def show(self) -> str:
@@ -77,6 +93,8 @@ class Settings:
             settings["max-tasks"] = self.maxTasks
         else:
             settings["callback-ports"] = self.callbackPorts
+            settings["port-release-time"] = self.portReleaseTime
+            settings["starts-per-second"] = self.startsPerSecond
         rows = [(name, setting.shown, setting.origin) for name, setting in settings.items()]
         for configured in self.configuration.processClasses:
             address = f"{endpoint(configured.host, configured.port)}" if configured.host else "-"
@@ -119,8 +137,10 @@ def settingsOf(
         raise ValueError(f"--role is missing: {' or '.join(ROLES)}")
     if role.value == "client" and "max-tasks" in options:
         raise ValueError("--max-tasks is for the role remote")
-    if role.value == "remote" and "callback-ports" in options:
-        raise ValueError("--callback-ports is for the role client")
+    if role.value == "remote":
+        for name in _CLIENT_ONLY:
+            if name in options:
+                raise ValueError(f"--{name} is for the role client")
 
     config = finder.find("config", str, None, "")
     configuration = Configuration()
@@ -157,6 +177,20 @@ def settingsOf(
             configuration.callbackPorts,
             _CALLBACK_PORTS,
             _showPorts,
+        ),
+        finder.find(
+            "port-release-time",
+            values.releaseTime,
+            configuration.portReleaseTime,
+            # Both dialects leave their ports free at once.
+            0.0,
+            "{:g}".format,
+        ),
+        finder.find(
+            "starts-per-second",
+            partial(values.number, low=0, high=10**6),
+            configuration.startsPerSecond,
+            1,
         ),
         configuration,
     )

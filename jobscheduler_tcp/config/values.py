@@ -6,7 +6,12 @@ whoever wrote the word: a file, an option or the environment.
 from __future__ import annotations
 
 import re
+import sys
 from ipaddress import ip_address
+
+# Seconds that a port rests whose connection we closed first: Linux's TIME_WAIT,
+# and what JobScheduler's public article plans for.
+_SYSTEM_RELEASE_TIME = 60.0 if sys.platform == "linux" else 120.0
 
 # The lowest port that needs no privileges.
 _LOWEST_CALLBACK_PORT = 1024
@@ -44,6 +49,14 @@ def duration(text: str) -> float:
         raise ValueError(f"expected seconds, HH:MM, HH:MM:SS or never, found {text!r}")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def releaseTime(text: str) -> float:
+    """
+    Seconds, or C{system}: as long as this system holds back a port whose
+    connection was closed from our side first.
+    """
+    return _SYSTEM_RELEASE_TIME if text == "system" else float(number(text, 0, 86400))
 
 
 def address(text: str) -> str:
