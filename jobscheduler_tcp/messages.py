@@ -71,6 +71,8 @@ class Work:
     @ivar job: the name of a job that the remote has in its configuration.
     @ivar parameters: names and values; the task finds them in its environment
         as C{SCHEDULER_PARAM_NAME}.
+    @ivar orderParameters: of the order that the task works on, which win over
+        C{parameters}; C{None} without an order.
     @ivar environment: further variables of the environment.
     @ivar directory: the working directory; empty for the remote's own.
     @ivar stdin: whether the client will send the task's input; if not, the
@@ -89,6 +91,7 @@ class Work:
     command: tuple[str, ...] = ()
     job: str = ""
     parameters: tuple[tuple[str, str], ...] = ()
+    orderParameters: tuple[tuple[str, str], ...] | None = None
     environment: tuple[tuple[str, str], ...] = ()
     directory: str = ""
     stdin: bool = False
@@ -405,6 +408,7 @@ class TaskEnded:
     @ivar note: one line for people, such as who still holds the output.
     @ivar maxResident: bytes.
     @ivar stdoutDigest: SHA-256; empty where nothing ran.
+    @ivar returned: the names and values that the task returned, as bytes.
     """
 
     reason: Reason
@@ -421,6 +425,7 @@ class TaskEnded:
     stderrSize: Count = 0
     stdoutDigest: Digest = b""
     stderrDigest: Digest = b""
+    returned: tuple[tuple[bytes, bytes], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -117,6 +117,8 @@ class Outcome:
     @ivar stderrSize: the same for stderr.
     @ivar stdoutDigest: SHA-256 of stdout in hex; empty where nothing ran.
     @ivar stderrDigest: the same for stderr.
+    @ivar returnValues: names and values that the task wrote into the file that
+        C{SCHEDULER_RETURN_VALUES} names.
     """
 
     reason: Reason
@@ -133,6 +135,7 @@ class Outcome:
     stderrSize: int = 0
     stdoutDigest: str = ""
     stderrDigest: str = ""
+    returnValues: tuple[tuple[str, str], ...] = ()
 
     @property
     def succeeded(self) -> bool:

@@ -78,6 +78,7 @@ pairs = st.lists(st.tuples(sayable.filter(bool), sayable), max_size=4).map(tuple
 works = st.builds(
     Work,
     parameters=pairs,
+    orderParameters=st.one_of(st.none(), pairs),
     environment=pairs,
     directory=sayable,
     stdin=st.booleans(),
@@ -138,6 +139,9 @@ endings = st.builds(
     counts,
     digests,
     digests,
+    returned=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=3).map(
+        tuple
+    ),
 )
 data = st.binary(min_size=1, max_size=300)
 confirmations: st.SearchStrategy[Confirmation] = st.one_of(

@@ -4,6 +4,7 @@ What both dialects can express, in memory, on both.
 
 from __future__ import annotations
 
+import os
 import shlex
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from jobscheduler_tcp.errors import RemoteProtocolError
 from jobscheduler_tcp.messages import RequestFailed, Stream, Work
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote import command
+from jobscheduler_tcp.remote.returnvalues import VARIABLE
 from jobscheduler_tcp.security import Level
 from jobscheduler_tcp.testing import End, FakeProcess, MemoryNetwork
 from tests.scripted import ScriptedRemote
@@ -88,6 +90,81 @@ class Behaviours(_TestCase):
         self.assertEqual(process.launch.environment["SCHEDULER_PARAM_DAY"], "heute <&>")
         self.assertEqual(process.launch.environment["LANG"], "C")
         self.assertEqual(process.launch.work.script.strip(), "echo")
+        diagram.stop(self)
+
+    def test_order(self) -> None:
+        """
+        The parameters of an order win over those of the job; what the task
+        returns arrives, and its file is gone. A name has the spelling in which
+        it came first, and the value that came last.
+        """
+
+        def play(process: FakeProcess) -> None:
+            process.start(4711)
+            with open(process.launch.environment[VARIABLE], "wb") as file:
+                file.write("result = eins\nRest=ä\n\nRESULT=zwei=2".encode("latin-1"))
+            process.end(0)
+
+        diagram = self.diagram(play)
+        work = Work(
+            script="x",
+            parameters=(("day", "1"), ("site", "wien")),
+            orderParameters=(("Day", "2 <&>"),),
+        )
+        job, _ = diagram.run(work)
+        diagram.network.advance(1)
+        outcome = self.successResultOf(job.done)
+        self.assertTrue(outcome.succeeded)
+        rest = "ä" if self.dialect is Dialect.CLASSIC else "\udce4"
+        self.assertEqual(outcome.returnValues, (("result", "zwei=2"), ("Rest", rest)))
+        (process,) = diagram.launcher.launched
+        environment = process.launch.environment
+        self.assertEqual(environment["SCHEDULER_PARAM_DAY"], "2 <&>")
+        self.assertEqual(environment["SCHEDULER_PARAM_SITE"], "wien")
+        diagram.stop(self)
+        self.assertFalse(os.path.exists(environment[VARIABLE]))
+
+    def test_returnWithoutOrder(self) -> None:
+        """
+        A task without an order may return values too.
+        """
+
+        def play(process: FakeProcess) -> None:
+            process.start(4711)
+            with open(process.launch.environment[VARIABLE], "w", encoding="ascii") as file:
+                file.write("a=b")
+            process.end(3)
+
+        diagram = self.diagram(play)
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        outcome = self.successResultOf(job.done)
+        self.assertEqual((outcome.exitCode, outcome.returnValues), (3, (("a", "b"),)))
+        diagram.stop(self)
+
+    def test_badReturnValue(self) -> None:
+        """
+        A line that is no value is told. The extended dialect keeps the good
+        ones; in the classic one nobody learns how the task ended, as from a
+        real remote.
+        """
+
+        def play(process: FakeProcess) -> None:
+            process.start(4711)
+            with open(process.launch.environment[VARIABLE], "w", encoding="ascii") as file:
+                file.write("a=b\nnonsense\n")
+            process.end(0)
+
+        diagram = self.diagram(play)
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        outcome = self.successResultOf(job.done)
+        self.assertIn("nonsense", outcome.text)
+        if self.dialect is Dialect.CLASSIC:
+            self.assertIs(outcome.reason, Reason.LOST)
+        else:
+            self.assertTrue(outcome.succeeded)
+            self.assertEqual(outcome.returnValues, (("a", "b"),))
         diagram.stop(self)
 
     def test_command(self) -> None:

@@ -165,7 +165,10 @@ class LifeTests(TaskTestCase):
         bench.network.flush()
         self.assertEqual(bench.answers, [TaskTaken(0, TASK, 17)])
         process = bench.process
-        self.assertEqual(process.launch.environment, {"A": "b"})
+        environment = dict(process.launch.environment)
+        self.assertIn("SCHEDULER_RETURN_VALUES", environment)
+        del environment["SCHEDULER_RETURN_VALUES"]
+        self.assertEqual(environment, {"A": "b"})
         self.assertEqual(process.launch.work.script, "true")
         self.assertEqual(bench.task.describe()["state"], "starting")
 

@@ -88,7 +88,8 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             run.error("nothing to run: give -s SCRIPT, or -- and a command")
         if arguments.script is not None and command is not None:
             run.error("give -s SCRIPT or a command after --, not both")
-        if len(arguments.argv) + len(arguments.param) + len(arguments.env) > MAX_WORDS:
+        words = (arguments.argv, arguments.param, arguments.order_param, arguments.env)
+        if sum(map(len, words)) > MAX_WORDS:
             run.error(f"a start carries at most {MAX_WORDS} arguments, parameters and variables")
         if arguments.script == "-" and arguments.stdin:
             run.error("stdin is the script already: --stdin makes no sense with -s -")
@@ -167,6 +168,14 @@ def _addWork(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         help="a parameter; the task finds it as SCHEDULER_PARAM_NAME",
+    )
+    group.add_argument(
+        "--order-param",
+        metavar="NAME=VALUE",
+        type=_pair,
+        action="append",
+        default=[],
+        help="a parameter of the order that the task works on; wins over --param",
     )
     group.add_argument(
         "--env",

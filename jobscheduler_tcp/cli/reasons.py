@@ -88,6 +88,7 @@ def asJSON(outcome: Outcome, status: int) -> str:
             "stderr_size": outcome.stderrSize,
             "stdout_sha256": outcome.stdoutDigest,
             "stderr_sha256": outcome.stderrDigest,
+            "return_values": dict(outcome.returnValues),
         }
     )
 

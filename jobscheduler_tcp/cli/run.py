@@ -88,6 +88,7 @@ def workOf(arguments: argparse.Namespace) -> Work:
         script=script,
         command=arguments.argv,
         parameters=tuple(arguments.param),
+        orderParameters=tuple(arguments.order_param) or None,
         environment=tuple(arguments.env),
         directory=arguments.directory,
         stdin=stdin,

@@ -82,6 +82,7 @@ def shellJob(work: Work, number: int) -> ShellJob:
         job=JOB_NAME,
         taskId=str(number),
         environment=latin(tuple(own.items())),
+        hasOrder=work.orderParameters is not None,
     )
 
 
@@ -147,11 +148,14 @@ class ClassicListener:
         self._wall: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
         self._release: IDelayedCall | None = None
+        # As in sets of variables, upper and lower case are the same.
+        self._returned: dict[str, tuple[str, str]] = {}
         self.factory = ClassicCallbackFactory(
             shellJob(work, number),
             self,
             isRemote,
             parameters=latin(work.parameters),
+            orderParameters=(None if work.orderParameters is None else latin(work.orderParameters)),
             stranger=stranger,
         )
 
@@ -222,7 +226,9 @@ class ClassicListener:
         """
         The job returned values.
         """
-        self._log.info("Task {task} returned {count} values", task=self._task, count=len(values))
+        for name, value in values:
+            spelling, _ = self._returned.get(name.lower(), (name, ""))
+            self._returned[name.lower()] = spelling, value
 
     def scriptEnded(self) -> None:
         """
@@ -340,6 +346,7 @@ class ClassicListener:
                 stderrSize=self._sizes[Stream.STDERR],
                 stdoutDigest=self._digests[Stream.STDOUT].digest(),
                 stderrDigest=self._digests[Stream.STDERR].digest(),
+                returned=tuple((n.encode(), v.encode()) for n, v in self._returned.values()),
             )
         )
         # The classic dialect has no acknowledgement that could be held back.

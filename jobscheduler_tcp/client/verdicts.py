@@ -58,7 +58,12 @@ def ended(message: TaskEnded, pid: int) -> Outcome:
         stderrSize=message.stderrSize,
         stdoutDigest=message.stdoutDigest.hex(),
         stderrDigest=message.stderrDigest.hex(),
+        returnValues=tuple((_text(name), _text(value)) for name, value in message.returned),
     )
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
 
 
 def refused(message: TaskRefused) -> Outcome:

@@ -34,7 +34,7 @@ def environmentOf(work: Work, base: Mapping[str, str]) -> dict[str, str]:
     Make the environment of a task.
     """
     environment = {**base, **dict(work.environment)}
-    for name, value in work.parameters:
+    for name, value in (*work.parameters, *(work.orderParameters or ())):
         environment[_PARAMETER_PREFIX + name.upper()] = value
     return environment
 
@@ -47,6 +47,7 @@ def namedWork(configured: Work, asked: Work) -> Work:
     return replace(
         configured,
         parameters=configured.parameters + asked.parameters,
+        orderParameters=asked.orderParameters,
         environment=configured.environment + asked.environment,
         directory=configured.directory or asked.directory,
         stdin=asked.stdin,

@@ -6,7 +6,7 @@ which is the subject of L{jobscheduler_tcp.remote.task}.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from signal import SIGTERM
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -28,10 +28,16 @@ from jobscheduler_tcp.messages import Stream, TaskEnded, TaskRefused, TaskStarte
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.limits import Limits
+from jobscheduler_tcp.remote.returnvalues import VARIABLE, ReturnValues
 
 # Seconds that a task has to end when the remote stops, even if its own grace is
 # longer: systemd waits 90 for the whole of a service.
 STOP_GRACE = 30.0
+
+# Bytes of return values that fit into the frame of the end, of which there is one
+# (wire.extended.MAX_PROVEN), and what msgpack needs for each pair beside them.
+MAX_RETURNED = 1_000_000
+_PAIR = 16
 
 _log = Logger()
 
@@ -54,6 +60,7 @@ class Steps:
     The steps of one task, and what has to be known for them.
 
     @ivar launch: what to start; forgotten once it is started.
+    @ivar returnValues: the file where the task leaves what it returns.
     @ivar cause: why the task is being killed.
     @ivar state: the same as the machine's, in JobScheduler's words, for people.
     """
@@ -71,6 +78,7 @@ class Steps:
     answered: Callable[[TaskTaken | TaskRefused], None]
     over: Callable[[str], None]
     process: ITaskProcess | None = None
+    returnValues: ReturnValues | None = None
     cause: Reason = Reason.KILLED
     note: str = ""
     pid: int = 0
@@ -111,6 +119,14 @@ class Steps:
         """
         launch, self.launch = self.launch, None
         assert launch is not None
+        try:
+            self.returnValues = ReturnValues()
+        except OSError as error:
+            text = f"cannot make a file for return values: {error.strerror}"
+            self.receiver.processNotStarted(LaunchFailed(text, error.errno or 0))
+            return
+        environment = {**launch.environment, VARIABLE: self.returnValues.path}
+        launch = replace(launch, environment=environment)
         try:
             self.process = self.place.launcher.launch(launch, self.receiver)
         except Exception as error:  # an output must not raise
@@ -190,12 +206,13 @@ class Steps:
         Sum up how a program that ran has ended.
         """
         stdoutDigest, stderrDigest = self.limits.digests()
+        values, problem = self._takeReturned()
         return TaskEnded(
             reason,
             ending.exitCode,
             ending.signal,
             0,
-            "; ".join(note for note in (self.note, ending.note) if note),
+            "; ".join(note for note in (self.note, ending.note, problem) if note),
             self.place.wallClock(),
             max(self.place.reactor.seconds() - self.began, 0.0),
             ending.userSeconds,
@@ -205,7 +222,26 @@ class Steps:
             self.limits.stderrSize,
             stdoutDigest,
             stderrDigest,
+            values,
         )
+
+    def _takeReturned(self) -> tuple[tuple[tuple[bytes, bytes], ...], str]:
+        """
+        The values that the task returned, and what is wrong with them. That is
+        no failure of the task: nobody may have needed them.
+        """
+        if self.returnValues is None:
+            return (), ""
+        returned = self.returnValues.read()
+        self._discardReturned()
+        if sum(len(name) + len(value) + _PAIR for name, value in returned.values) > MAX_RETURNED:
+            return (), f"more than {MAX_RETURNED} bytes of return values"
+        return returned.values, returned.problem
+
+    def _discardReturned(self) -> None:
+        values, self.returnValues = self.returnValues, None
+        if values is not None:
+            values.discard()
 
     def notStarted(self, reason: Reason, note: str, errno: int = 0) -> TaskEnded:
         """
@@ -233,6 +269,7 @@ class Steps:
         There is nothing left to do.
         """
         self.limits.stop()
+        self._discardReturned()
         self.process = None
         self.launch = None
         self.state = "closed"

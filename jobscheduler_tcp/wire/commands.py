@@ -219,9 +219,16 @@ def _start(request: StartTask) -> str:
         f' tcp_port="{request.port}" token="{request.token.hex()}"'
         f' callback="{request.mode.value}" on_disconnect="{request.onDisconnect.value}"'
         f' grace="{_number(work.grace)}"{options}>'
-        f"{_pairs('params', 'param', work.parameters)}"
+        f"{_pairs('params', 'param', work.parameters)}{_order(work.orderParameters)}"
         f"{_pairs('environment', 'variable', work.environment)}{what}</{_START}>"
     )
+
+
+def _order(parameters: Iterable[tuple[str, str]] | None) -> str:
+    # An order without parameters is an order, too.
+    if parameters is None:
+        return ""
+    return _pairs("order_params", "param", parameters) or "<order_params/>"
 
 
 def _pairs(name: str, item: str, pairs: Iterable[tuple[str, str]]) -> str:
@@ -308,6 +315,8 @@ def _readStart(root: Element) -> StartTask:
         match child.name:
             case "params":
                 work["parameters"] = _readPairs(child, "param")
+            case "order_params":
+                work["orderParameters"] = _readPairs(child, "param")
             case "environment":
                 work["environment"] = _readPairs(child, "variable")
             case "script":
