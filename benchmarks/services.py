@@ -8,6 +8,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,6 +83,21 @@ class Services:
             if process.poll() is not None or monotonic() > deadline:
                 raise SystemExit(f"the {role} did not start:\n{log.read_text()}")
             sleep(0.02)
+        return process
+
+    def run(self, command: Sequence[str]) -> subprocess.Popen[bytes]:
+        """
+        Run a program of this checkout that is talked to by its standard input
+        and output.
+        """
+        process = subprocess.Popen(
+            command,
+            cwd=self.directory,
+            env=os.environ | {"PYTHONPATH": str(TOP)},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        self._stack.callback(_end, process)
         return process
 
 
