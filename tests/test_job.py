@@ -34,6 +34,7 @@ from jobscheduler_tcp.client.strangers import Strangers
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,
+    LocalProtocolError,
     NotAdmitted,
     NotStarted,
     RemoteUnreachable,
@@ -437,10 +438,10 @@ class QueueTests(JobTests):
 
     def test_nonsense(self) -> None:
         """
-        A work that cannot be asked for was not started.
+        A work that cannot be asked for could not be started, now or later.
         """
         job = self.world.job(work=Work())
-        self.assertOutcome(job, Reason.NOT_STARTED, "exactly one of")
+        self.assertOutcome(job, Reason.START_FAILED, "exactly one of")
 
 
 class ResponseTests(JobTests):
@@ -1180,6 +1181,7 @@ class VerdictTests(SynchronousTestCase):
             (RemoteUnreachable("blue:4455", "no", 113), Reason.REMOTE_UNREACHABLE),
             (NotAdmitted("no"), Reason.REJECTED_AUTH),
             (ConnectionClosed("stopped"), Reason.NOT_STARTED),
+            (LocalProtocolError("too long"), Reason.START_FAILED),
         ):
             outcome = verdicts.notAsked(Failure(error))
             self.assertIs(outcome.reason, reason)

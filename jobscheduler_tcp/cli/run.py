@@ -10,8 +10,9 @@ import signal
 import socket
 import sys
 import time
+from errno import EFBIG
 from types import FrameType
-from typing import cast
+from typing import BinaryIO, cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint
@@ -33,6 +34,7 @@ from jobscheduler_tcp.interfaces import ICallbackReactor
 from jobscheduler_tcp.messages import Stream, TaskKilled, Work
 from jobscheduler_tcp.outcome import EX_SOFTWARE, Outcome, Reason
 from jobscheduler_tcp.tap import raiseDescriptorLimit
+from jobscheduler_tcp.wire.splitters import MAX_GREETED
 
 # sysexits.h: an input file could not be read.
 EX_NOINPUT = 66
@@ -77,11 +79,11 @@ def workOf(arguments: argparse.Namespace) -> Work:
     script, stdin = "", False
     if arguments.script == "-":
         with open(Stream.STDIN.value, "rb", closefd=False) as file:
-            script = _script(file.read())
+            script = _script(file)
     else:
         if arguments.script is not None:
             with open(arguments.script, "rb") as file:
-                script = _script(file.read())
+                script = _script(file)
         if arguments.stdin is not None or arguments.dialect != Dialect.CLASSIC.value:
             stdin = hasInput(Stream.STDIN.value, arguments.stdin)
     return Work(
@@ -99,7 +101,11 @@ def workOf(arguments: argparse.Namespace) -> Work:
     )
 
 
-def _script(content: bytes) -> str:
+def _script(file: BinaryIO) -> str:
+    # No more than a start carries, whatever the file is.
+    content = file.read(MAX_GREETED + 1)
+    if len(content) > MAX_GREETED:
+        raise OSError(EFBIG, f"it is longer than {MAX_GREETED} bytes, as a start cannot be")
     # An empty script does nothing, as in a shell; the protocol knows no empty one.
     return (content or b":\n").decode("utf-8", "surrogateescape")
 
@@ -204,7 +210,7 @@ class _Run:
         try:
             address, ours = routeTo(*self._arguments.remote)
         except (OSError, UnicodeError) as error:
-            text = getattr(error, "strerror", None) or str(error)
+            text = getattr(error, "strerror", None) or "that is no name of a host"
             return Outcome(Reason.REMOTE_UNREACHABLE, f"there is no way to {self._remote}: {text}")
         high, low = self._arguments.callback_ports
         remote = HostnameEndpoint(

@@ -100,7 +100,9 @@ class CommandClientProtocol(Protocol):
             number = self._nextId()
             data = encodeRequest(replace(message, id=number))
             if len(data) > MAX_GREETED:
-                raise LocalProtocolError(f"a request of {len(data)} bytes is too long")
+                raise LocalProtocolError(
+                    f"it has {len(data)} bytes, {MAX_GREETED} at most are allowed"
+                )
         except LocalProtocolError as error:
             return fail(error)
         # One that is cancelled stays in the table: its answer will come.

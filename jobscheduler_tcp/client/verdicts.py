@@ -8,6 +8,7 @@ from twisted.python.failure import Failure
 
 from jobscheduler_tcp.errors import (
     CommandRefused,
+    LocalProtocolError,
     NotAdmitted,
     RemoteProtocolError,
     RemoteUnreachable,
@@ -82,6 +83,9 @@ def notAsked(reason: Failure) -> Outcome:
             return Outcome(Reason.REMOTE_UNREACHABLE, str(error), errno=error.errno)
         case NotAdmitted():
             return Outcome(Reason.REJECTED_AUTH, str(error))
+        case LocalProtocolError():
+            # Ours to mend: another try would end the same way.
+            return Outcome(Reason.START_FAILED, f"the start cannot be sent: {error}")
         case CommandRefused(code="SCHEDULER-105"):
             return Outcome(
                 Reason.REJECTED_VERSION,
