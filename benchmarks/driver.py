@@ -1,6 +1,6 @@
 """
 The client of the measurements: a client service in a process of its own, which
-logs to a file as C{twistd} does, and is told by lines of JSON what to run.
+logs to a file as the service does, and is told by lines of JSON what to run.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IReactorCore, IReactorTCP
 from twisted.internet.protocol import connectionDone
 from twisted.internet.stdio import StandardIO
-from twisted.logger import globalLogBeginner, textFileLogObserver
+from twisted.logger import globalLogBeginner
 from twisted.protocols.basic import LineReceiver
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -32,6 +32,7 @@ from jobscheduler_tcp.interfaces import (
     IConfirmationReceiver,
     ITaskConfirmation,
 )
+from jobscheduler_tcp.logfile import logFileObserver
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
 
 Answer = dict[str, Any]
@@ -233,7 +234,7 @@ def main() -> None:
 
     port, dialect, log = int(sys.argv[1]), Dialect(sys.argv[2]), Path(sys.argv[3])
     globalLogBeginner.beginLoggingTo(
-        [textFileLogObserver(log.open("w"))], discardBuffer=True, redirectStandardIO=False
+        [logFileObserver(log.open("w"))], discardBuffer=True, redirectStandardIO=False
     )
     capable = cast(ICallbackReactor, reactor)
     endpoint = TCP4ClientEndpoint(cast(IReactorTCP, reactor), "127.0.0.1", port)

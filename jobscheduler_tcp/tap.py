@@ -21,8 +21,9 @@ from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, TCP4ClientEndpoint
 from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
 from twisted.internet.posixbase import PosixReactorBase
-from twisted.logger import Logger
+from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
+from twisted.python.components import Componentized
 
 from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client.localports import ephemeralPorts, reservedPorts
@@ -30,6 +31,7 @@ from jobscheduler_tcp.client.portbudget import Demand, PortBudget
 from jobscheduler_tcp.config.settings import OPTIONS, Settings, endpoint, settingsOf
 from jobscheduler_tcp.errors import ConfigurationError, PortTaken
 from jobscheduler_tcp.interfaces import ICallbackReactor, IDialReactor, ILaunchReactor
+from jobscheduler_tcp.logfile import observerFor
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.sockets import listenOrTell
 
@@ -117,7 +119,32 @@ def makeService(options: Options) -> IService:
     # happen for an hour.
     reactor.seconds = time.monotonic
     raiseDescriptorLimit()
-    return serviceOf(reactor, options.settings, listen(options.settings))
+    service = _Services(reactor, getattr(options, "parent", None))
+    serviceOf(reactor, options.settings, listen(options.settings)).setServiceParent(service)
+    return service
+
+
+class _Services(MultiService):
+    """
+    All services, and how the program that they belong to logs.
+
+    @param options: of twistd.
+    """
+
+    def __init__(self, reactor: PosixReactorBase, options: usage.Options | None) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # it has no types
+        self._reactor = reactor
+        self._options = options
+
+    def setServiceParent(self, parent: object) -> None:
+        """
+        Belong to an application, which asks its component how to log.
+        """
+        super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # nor this
+        if self._options is not None and isinstance(parent, Componentized):
+            observer = observerFor(self._options, self._reactor.callFromThread)
+            if observer is not None:
+                parent.setComponent(ILogObserver, observer)
 
 
 def listen(settings: Settings) -> socket:

@@ -26,6 +26,7 @@ from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.config.settings import endpoint
 from jobscheduler_tcp.errors import NotStarted
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
+from jobscheduler_tcp.machines import indexed
 from jobscheduler_tcp.messages import TaskEnded, TaskKilled, TaskStarted, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
 
@@ -274,7 +275,7 @@ _over.upon(JobInputs.claimLost).loop().returns(None)
 _over.upon(JobInputs.lost).loop().returns(None)
 _over.upon(JobInputs.endAcknowledged).loop().returns(None)
 
-_Machine = _builder.build()
+_Machine = indexed(_builder.build())
 
 
 class RunningJob:

@@ -23,6 +23,7 @@ from jobscheduler_tcp.interfaces import (
     Launch,
     ProcessExit,
 )
+from jobscheduler_tcp.machines import indexed
 from jobscheduler_tcp.messages import StartTask, Stream, TaskRefused, TaskTaken, Work
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import timestamp
@@ -290,7 +291,7 @@ _abandoned.upon(_Inputs.limitReached).loop().returns(None)
 _confirmingEnd.upon(_Inputs.limitReached).loop().returns(None)
 _over.upon(_Inputs.limitReached).loop().returns(None)
 
-_Machine = _builder.build()
+_Machine = indexed(_builder.build())
 
 
 @implementer(ITaskReceiver, IConfirmedTask)
