@@ -7,6 +7,8 @@ attributes, is what a user is shown.
 
 from __future__ import annotations
 
+from jobscheduler_tcp.outcome import Reason
+
 # A line of a log, not more.
 _MAX_QUOTED = 300
 
@@ -82,6 +84,19 @@ class ConfigurationError(JobSchedulerError):
         self.text = text
 
 
+class HistoryUnusable(JobSchedulerError):
+    """
+    The state directory, or the history in it, cannot be used.
+
+    @ivar path: which file or folder.
+    """
+
+    def __init__(self, path: str, text: str) -> None:
+        super().__init__(f"{path}: {text}")
+        self.path = path
+        self.text = text
+
+
 class CommandRefused(JobSchedulerError):
     """
     The peer answered a command with an ERROR element.
@@ -154,6 +169,20 @@ class LaunchFailed(JobSchedulerError):
 
     def __init__(self, text: str, errno: int = 0) -> None:
         super().__init__(text)
+        self.errno = errno
+
+
+class NoConfirmation(JobSchedulerError):
+    """
+    There is no confirmation connection, so no task was asked for.
+
+    @ivar reason: as of the outcome of a job.
+    @ivar errno: of the system call that failed, or 0.
+    """
+
+    def __init__(self, reason: Reason, text: str, errno: int = 0) -> None:
+        super().__init__(text)
+        self.reason = reason
         self.errno = errno
 
 
