@@ -6,6 +6,7 @@ side of each.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
@@ -38,6 +39,10 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.wire.documents import Element
+
+if TYPE_CHECKING:
+    from jobscheduler_tcp.client.order import Order, Verdict
+    from jobscheduler_tcp.client.started import StartedTask
 
 # ------------------------------------------------- client: hearing of one task
 
@@ -360,3 +365,98 @@ class IStreamTransport(ITCPTransport, IConsumer, IPushProducer, Interface):
     What every TCP or TLS transport of Twisted is: it pauses us when its peer
     does not read, and we pause it.
     """
+
+
+# --------------------------------------- client: hearing of all tasks and orders
+
+
+class ISchedulerObserver(Interface):
+    """
+    Hears, at once and in this order, what happens. It may read what it is given
+    and must not change it.
+    """
+
+    def taskQueued(task: StartedTask) -> None:
+        """
+        A task has its number, and waits for its time and its turn.
+        """
+
+    def taskGiven(task: StartedTask) -> None:
+        """
+        It has its turn: its process class is asked for a place.
+        """
+
+    def taskStarted(task: StartedTask) -> None:
+        """
+        Its program runs.
+        """
+
+    def taskPrinted(task: StartedTask, stream: Stream, data: bytes) -> None:
+        """
+        It printed something.
+        """
+
+    def taskEnded(task: StartedTask) -> None:
+        """
+        It has its outcome. The order of a task is told of afterwards.
+        """
+
+    def orderAdded(order: Order) -> None:
+        """
+        An order stands at its first node.
+        """
+
+    def orderTaken(order: Order) -> None:
+        """
+        A task works on it.
+        """
+
+    def orderStepped(order: Order, verdict: Verdict, text: str) -> None:
+        """
+        That task is over; C{order.state} and C{order.task} are still those of
+        the step.
+        """
+
+    def orderMoved(order: Order) -> None:
+        """
+        It stands at another node.
+        """
+
+    def orderChanged(order: Order) -> None:
+        """
+        A command changed it.
+        """
+
+    def orderEnded(order: Order) -> None:
+        """
+        It came to its end. A standing order is added anew.
+        """
+
+    def orderRemoved(order: Order) -> None:
+        """
+        It is gone without having come to its end.
+        """
+
+
+class ITaskLedger(Interface):
+    """
+    Numbers the tasks, and remembers them beyond the client's own life.
+    """
+
+    def nextNumber() -> int:
+        """
+        Make the number of a task. It is never made again.
+
+        @raise CommandRefused: no task can be remembered now, so none may start.
+        """
+
+    def taskStarts(task: StartedTask, message: TaskStarted) -> None:
+        """
+        The remote confirmed the start of a task.
+        """
+
+    def taskEnds(task: StartedTask, message: TaskEnded) -> Deferred[None] | None:
+        """
+        The remote told the end of a task. It is acknowledged, and forgotten by
+        the remote, when this returns or the Deferred that it returns has fired.
+        """

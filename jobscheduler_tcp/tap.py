@@ -9,6 +9,7 @@ do: know the reactor, and change what belongs to the whole process.
 from __future__ import annotations
 
 import os
+import platform
 import resource
 import sys
 import time
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, cast
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, TCP4ClientEndpoint
-from twisted.internet.interfaces import IListeningPort, IStreamServerEndpoint
+from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IStreamServerEndpoint
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
@@ -28,6 +29,8 @@ from twisted.python.components import Componentized
 from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client.localports import ephemeralPorts, reservedPorts
 from jobscheduler_tcp.client.portbudget import Demand, PortBudget
+from jobscheduler_tcp.config.livefolder import LiveFolder, merged
+from jobscheduler_tcp.config.model import ConfiguredClass, Objects
 from jobscheduler_tcp.config.settings import OPTIONS, Settings, endpoint, settingsOf
 from jobscheduler_tcp.errors import ConfigurationError, PortTaken
 from jobscheduler_tcp.interfaces import ICallbackReactor, IDialReactor, ILaunchReactor
@@ -36,6 +39,9 @@ from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.sockets import listenOrTell
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from jobscheduler_tcp.client.scheduler import Scheduler
     from jobscheduler_tcp.commandport import CommandPortFactory
 
 
@@ -214,26 +220,25 @@ def _client(
     reactor: PosixReactorBase, settings: Settings, server: IStreamServerEndpoint, where: str
 ) -> IService:
     from jobscheduler_tcp.client.commands import ClientCommands  # noqa: PLC0415 - only this role
+    from jobscheduler_tcp.client.placing import Placing  # noqa: PLC0415
     from jobscheduler_tcp.client.portreport import BudgetReport  # noqa: PLC0415
     from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen  # noqa: PLC0415
-    from jobscheduler_tcp.client.processclass import ProcessClass  # noqa: PLC0415
+    from jobscheduler_tcp.client.processclass import Dialect, ProcessClass  # noqa: PLC0415
+    from jobscheduler_tcp.client.scheduler import Scheduler  # noqa: PLC0415
     from jobscheduler_tcp.client.service import ClientService  # noqa: PLC0415
+    from jobscheduler_tcp.client.watching import LiveConfiguration, inotifyWatch  # noqa: PLC0415
     from jobscheduler_tcp.commandport import CommandPortFactory  # noqa: PLC0415
 
     first, last = settings.callbackPorts.value
-    classes = [
-        ProcessClass(
-            configured.name,
-            # IPv4, as the callback ports are: a remote calls back the way we came.
-            TCP4ClientEndpoint(reactor, configured.host, configured.port),
-            configured.maxProcesses,
-            endpoint(configured.host, configured.port),
-        )
-        for configured in settings.configuration.processClasses
-        if configured.host
-    ]
     ports = CallbackPorts(reactor, tcpListen(cast(ICallbackReactor, reactor)), first, last)
-    client = ClientService(reactor, ports, classes, bootId=bootId())
+    client = ClientService(reactor, ports, [], bootId=bootId())
+
+    def processClass(name: str, host: str, port: int, maxProcesses: int) -> ProcessClass:
+        # IPv4, as the callback ports are: a remote calls back the way we came.
+        remote = TCP4ClientEndpoint(reactor, host, port)
+        return ProcessClass(name, remote, maxProcesses, endpoint(host, port), Dialect.AUTO)
+
+    placing = Placing(reactor, client, processClass)
     ip, _, port = where.rpartition(":")
     about = {
         "id": settings.configuration.schedulerId,
@@ -242,22 +247,78 @@ def _client(
         "tcp_port": port,
         "ip_address": ip.strip("[]"),
     }
+    configuration = settings.configuration
+    folder = liveFolder(settings)
+    scheduler = Scheduler(reactor, placing.run, variables=_variables(settings, about))
+
+    def configure(objects: Objects) -> None:
+        placing.configure(objects.processClasses)
+        scheduler.configure(objects)
+
+    live = LiveConfiguration(
+        reactor,
+        configuration.objects,
+        folder,
+        configure,
+        inotifyWatch(cast(IReactorFDSet, reactor)),
+    )
     commands = ClientCommands(
-        client.run,
-        settings.configuration.jobs,
-        classes,
-        about,
-        ports=lambda: (client.portEntries(), ports.waiting),
+        scheduler, placing, about, ports=lambda: (client.portEntries(), ports.waiting)
     )
     factory = CommandPortFactory(allowedHosts(settings).levelOf, commands.commands(), reactor)
     service = MultiService()
-    service.addService(BudgetReport(budgetOf(settings)))
+    known = merged(configuration.objects, folder.read().objects if folder else Objects())
+    service.addService(BudgetReport(budgetOf(settings, known.processClasses)))
+    # They are stopped the other way round: what is not given to the client any
+    # more need not be ended there.
     service.addService(client)
+    service.addService(_Scheduling(scheduler))
+    service.addService(live)
     service.addService(_CommandPort(server, factory))
     return service
 
 
-def budgetOf(settings: Settings) -> PortBudget:
+def liveFolder(settings: Settings) -> LiveFolder | None:
+    """
+    The live folder that belongs to a configuration, if there is one.
+    """
+    configuration = settings.configuration
+    if not configuration.liveFolder:
+        return None
+    include = configuration.includePath or os.path.dirname(configuration.path)
+    return LiveFolder(configuration.liveFolder, include, configuration.tcpPort)
+
+
+def _variables(settings: Settings, about: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    """
+    What a client tells every task of itself (protocol document, 5.5).
+    """
+    directory = os.path.abspath(settings.configuration.liveFolder or os.curdir)
+    return (
+        ("SCHEDULER_CONFIGURATION_DIRECTORY", directory),
+        ("SCHEDULER_HOST", platform.node()),
+        ("SCHEDULER_TCP_PORT", about["tcp_port"]),
+        ("SCHEDULER_UDP_PORT", ""),
+        ("SCHEDULER_SUPERVISOR_HOST", ""),
+        ("SCHEDULER_SUPERVISOR_PORT", ""),
+        ("SCHEDULER_TASK_TRIGGER_FILES", ""),
+    )
+
+
+class _Scheduling(Service):
+    """
+    Ends what runs when the client stops.
+    """
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self._scheduler = scheduler
+
+    def stopService(self) -> Deferred[None]:
+        Service.stopService(self)
+        return self._scheduler.stop()
+
+
+def budgetOf(settings: Settings, classes: Iterable[ConfiguredClass]) -> PortBudget:
     """
     Whether the callback ports suffice for the process classes.
     """
@@ -265,7 +326,7 @@ def budgetOf(settings: Settings) -> PortBudget:
     return PortBudget(
         tuple(
             Demand(configured.name, configured.maxProcesses)
-            for configured in settings.configuration.processClasses
+            for configured in classes
             if configured.host
         ),
         first,

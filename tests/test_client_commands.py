@@ -5,12 +5,10 @@ Tests for L{jobscheduler_tcp.client.commands}, and what it is made of.
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
 from itertools import pairwise
 
 from hypothesis import given, settings, strategies
 from twisted.internet.defer import Deferred
-from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -21,62 +19,18 @@ from jobscheduler_tcp.client import started
 from jobscheduler_tcp.client.commands import ClientCommands
 from jobscheduler_tcp.client.outputlog import MAX_LINE, OutputLog
 from jobscheduler_tcp.client.portreport import PortEntry, PortState
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.started import HISTORY, WAITING
-from jobscheduler_tcp.config.model import ConfiguredJob
+from jobscheduler_tcp.config.model import ConfiguredClass, ConfiguredJob, Objects
 from jobscheduler_tcp.errors import ConnectionClosed
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
-from jobscheduler_tcp.messages import Stream, Survivor, TaskEnded, TaskKilled, TaskStarted, Work
+from jobscheduler_tcp.messages import Stream, Survivor, TaskEnded, TaskKilled, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.plaincommands import Peer, PlainCommands
 from jobscheduler_tcp.security import Level
 from jobscheduler_tcp.wire.documents import Element, parse
 from tests import recordings
-
-
-@dataclass
-class FakeJob:
-    """
-    A job that ends when the test says so.
-    """
-
-    work: Work
-    processClass: str
-    receiver: IConfirmationReceiver
-    state: str = "waiting for response"
-    pid: int = 0
-    done: Deferred[Outcome] = field(default_factory=Deferred)
-    kills: list[tuple[int, float]] = field(default_factory=list)
-    killed: Deferred[TaskKilled] = field(default_factory=Deferred)
-    cancelled: bool = False
-    task: str = "00000000-0000-4000-8000-000000000001"
-
-    def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
-        """
-        Remember it.
-        """
-        self.kills.append((signal, grace))
-        return self.killed
-
-    def cancel(self) -> None:
-        """
-        Remember it.
-        """
-        self.cancelled = True
-
-    def start(self) -> None:
-        """
-        The program runs.
-        """
-        self.state, self.pid = "waiting for end of task", 4711
-        self.receiver.taskStarted(TaskStarted(4711, 0.0, 0.0))
-
-    def end(self, outcome: Outcome) -> None:
-        """
-        It is over.
-        """
-        self.state = "over"
-        self.done.callback(outcome)
+from tests.placed import FakeJob, FakeRunner, placingWith
 
 
 class CommandsTestCase(SynchronousTestCase):
@@ -102,15 +56,24 @@ class CommandsTestCase(SynchronousTestCase):
                     environment=(("LANG", "C"), ("TERM", "dumb")),
                 ),
                 "scheduler.xml:5",
+                tasks=200,
+                stopOnError=False,
             ),
             ConfiguredJob("tidy", "", "", Work(script="rm"), "scheduler.xml:9"),
         ]
-        endpoint = TCP4ClientEndpoint(self.clock, "far.example", 4455)
-        self.night = ProcessClass("night", endpoint, 2, "far.example:4455")
+        classes = (
+            ConfiguredClass("night", "far.example", 4455, 2, "scheduler.xml:2"),
+            ConfiguredClass("", "near.example", 4455, 2, "scheduler.xml:3"),
+        )
+        objects = Objects(classes, tuple(jobs))
+        placing = placingWith(self.clock, FakeRunner())
+        placing.configure(objects.processClasses)
+        self.night = placing.classes["night"]
+        self.scheduler = Scheduler(self.clock, self.run_, wallClock=self.clock.seconds)
+        self.scheduler.configure(objects)
         commands = ClientCommands(
-            self.run_,
-            jobs,
-            [self.night],
+            self.scheduler,
+            placing,
             {"tcp_port": "4444"},
             self.clock.seconds,
             ports=lambda: (self.entries, 2),
@@ -135,6 +98,7 @@ class CommandsTestCase(SynchronousTestCase):
         """
         obeying = self.commands.obey(parse(document.encode()), Peer("192.0.2.1", 1, level))
         (answer,) = self.successResultOf(Deferred.fromCoroutine(obeying))
+        self.clock.advance(0)
         return answer
 
     def refused(self, document: str) -> tuple[str, str]:
@@ -212,8 +176,9 @@ class StartTests(CommandsTestCase):
         for document, code, words in (
             ('<start_job job="/nosuch"/>', "SCHEDULER-161", "There is no Job '/nosuch'"),
             ("<start_job/>", "SCHEDULER-161", "There is no Job ''"),
-            ('<start_job job="tidy" at="now+00:10"/>', "jsremote-unsupported", "at="),
-            ('<start_job job="tidy" after="5"/>', "jsremote-unsupported", "after="),
+            ('<start_job job="tidy" at="soon"/>', "jsremote-protocol-error", "at: expected"),
+            ('<start_job job="tidy" after="x"/>', "jsremote-protocol-error", "after: expected"),
+            ('<start_job job="tidy" web_service="x"/>', "jsremote-unsupported", "web_service"),
             ('<start_job job="tidy"><run_time/></start_job>', "SCHEDULER-409", "<run_time>"),
             (
                 '<start_job job="tidy"><params><param value="a"/></params></start_job>',
@@ -385,7 +350,7 @@ class ShowTests(CommandsTestCase):
         report, tidy = jobs.children
         self.assertEqual(
             (report.attributes["path"], report.attributes["state"], tidy.attributes["state"]),
-            ("/report", "running", "pending"),
+            ("/report", "running", "stopped"),
         )
         self.assertEqual(
             (report.attributes["all_tasks"], report.attributes["all_steps"]), ("4", "0")
@@ -407,7 +372,7 @@ class ShowTests(CommandsTestCase):
         self.assertEqual(
             entry.attributes | {"reason": "exited", "exit_code": "1"}, entry.attributes
         )
-        (night,) = classes.children
+        night, _ = classes.children
         self.assertEqual(
             night.attributes,
             {

@@ -248,9 +248,9 @@ class WarningTests(FileTestCase):
         it asks for nothing.
         """
         found = self.readConfig(
-            '\n<job_chains><job_chain name="c"/></job_chains><holidays/>'
+            '\n<schedules><schedule name="c"/></schedules><holidays/>'
             '\n<params><param name="a" value="b"/></params>'
-            '\n<jobs><job name="a" order="yes" stop_on_error="no" priority="low">'
+            '\n<jobs><job name="a" order="yes" min_tasks="2" priority="low">'
             '\n<monitor><script language="java"/></monitor><run_time/>'
             '\n<script language="shell">a</script></job></jobs>',
             'udp_port="4444"',
@@ -259,9 +259,9 @@ class WarningTests(FileTestCase):
             [warning.removeprefix(found.path) for warning in found.warnings],
             [
                 ":1: attribute udp_port='4444' of <config> is not supported yet; ignored",
-                ":2: <job_chains> in <config> is not supported yet; ignored",
+                ":2: <schedules> in <config> is not supported yet; ignored",
                 ":3: global parameter a is not supported yet; ignored",
-                ":4: attribute order='yes' of <job> is not supported yet; ignored",
+                ":4: attribute min_tasks='2' of <job> is not supported yet; ignored",
                 ":4: attribute priority='low' of <job> is not supported yet; ignored",
                 ":5: <monitor> in <job> is not supported yet; ignored",
             ],

@@ -8,19 +8,23 @@ from __future__ import annotations
 import os
 import platform
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 
 from jobscheduler_tcp import __version__
+from jobscheduler_tcp.client import said
+from jobscheduler_tcp.client.jobs import Job
+from jobscheduler_tcp.client.order import Pairs
+from jobscheduler_tcp.client.ordercommands import OrderCommands
+from jobscheduler_tcp.client.placing import Placing
 from jobscheduler_tcp.client.portreport import PortEntry
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.shown import (
     jobElement,
     portsElement,
     processClassElement,
     taskElement,
 )
-from jobscheduler_tcp.client.started import Give, Overview, Pairs, StartedTasks
-from jobscheduler_tcp.config.model import ConfiguredJob
+from jobscheduler_tcp.client.started import Overview
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.plaincommands import Handler, Peer, secondstamp
 from jobscheduler_tcp.security import Level
@@ -28,10 +32,6 @@ from jobscheduler_tcp.wire.documents import Element, element
 
 _SIGKILL = 9
 _SIGTERM = 15
-
-# Of start_job: what is supported only with the values that ask for nothing more
-# than to start now.
-_NOW = {"at": ("now", ""), "after": ("0", ""), "web_service": ("",)}
 
 
 class ClientCommands:
@@ -41,25 +41,25 @@ class ClientCommands:
 
     def __init__(
         self,
-        give: Give,
-        jobs: Iterable[ConfiguredJob],
-        processClasses: Iterable[ProcessClass],
+        scheduler: Scheduler,
+        placing: Placing,
         about: Mapping[str, str] | None = None,
         wallClock: Callable[[], float] = time.time,
         *,
         ports: Callable[[], tuple[list[PortEntry], int]] | None = None,
     ) -> None:
         """
-        @param give: gives a job to the client, such as C{ClientService.run}.
+        @param scheduler: has jobs and orders.
+        @param placing: has the process classes.
         @param about: attributes of the answer to C{show_state}, such as
             C{tcp_port}.
         @param ports: tells of the callback ports, and how many jobs wait for one.
         """
-        self._jobs = {job.name: job for job in jobs}
-        self._processClasses = list(processClasses)
+        self._scheduler = scheduler
+        self._placing = placing
+        self._orders = OrderCommands(scheduler, wallClock)
         self._ports = ports
         self._wallClock = wallClock
-        self._tasks = StartedTasks(give, wallClock)
         self._about = {
             "spooler_running_since": secondstamp(wallClock()),
             "state": "running",
@@ -81,96 +81,99 @@ class ClientCommands:
             "s": (Level.INFO, self._showState),
             "show_job": (Level.INFO, self._showJob),
             "show_task": (Level.INFO, self._showTask),
+            "modify_job": (Level.NO_ADD, self._modifyJob),
+            **self._orders.commands(),
         }
 
     def _startJob(self, command: Element, peer: Peer) -> Element:
         job = self._job(command)
-        for name, values in _NOW.items():
-            if command.attributes.get(name, "") not in (*values, ""):
-                value = command.attributes[name]
-                raise CommandRefused("jsremote-unsupported", f'{name}="{value}" is not supported')
+        if command.attributes.get("web_service"):
+            raise CommandRefused("jsremote-unsupported", "web_service is not supported")
+        if job.configured.order:
+            raise CommandRefused(
+                "jsremote-unsupported",
+                f"Job '/{job.name}' works on orders: add one to a job chain with add_order",
+            )
+        now = self._wallClock()
+        after = said.integer(command, "after")
+        startAt = said.when(command, "at", now) if after is None else now + after
         parameters: Pairs = ()
         environment: Pairs = ()
         for child in command.children:
             if child.name == "params":
-                parameters = _pairs(child, "param")
+                parameters = said.pairs(child, "param")
             elif child.name == "environment":
-                environment = _pairs(child, "variable")
+                environment = said.pairs(child, "variable")
             else:
-                raise _unexpected("params or environment", child)
-        task = self._tasks.add(job)
+                raise said.unexpected("params or environment", child)
+        task = self._scheduler.startJob(
+            job.name,
+            startAt=startAt if startAt is not None and startAt > now else 0.0,
+            taskName=command.attributes.get("name", ""),
+            parameters=parameters,
+            environment=environment,
+        )
         # As JobScheduler answers: enqueued, nothing done yet.
-        answer = element("ok", {}, [taskElement(task, Overview(()))])
-        self._tasks.start(task, parameters, environment)
-        return answer
+        return element("ok", {}, [taskElement(task, Overview(()))])
+
+    def _modifyJob(self, command: Element, peer: Peer) -> Element:
+        job = self._job(command)
+        for child in command.children:
+            raise CommandRefused("jsremote-unsupported", f"<{child.name}> is not supported")
+        self._scheduler.modifyJob(job.name, command.attributes.get("cmd", ""))
+        return element("ok")
 
     def _killTask(self, command: Element, peer: Peer) -> Element:
         job = self._job(command)
-        task = self._tasks.alive.get(_number(command, "id"))
+        task = self._scheduler.tasks.alive.get(said.taskNumber(command))
         # A real JobScheduler says ok to a task that it does not know, too.
-        if task is not None and task.job is job:
+        if task is not None and task.job.name == job.name:
             if command.attributes.get("immediately", "no") in ("yes", "true", "1"):
                 timeout = command.attributes.get("timeout", "")
                 if timeout.isdecimal() and timeout.isascii():
-                    self._tasks.kill(task, _SIGTERM, float(timeout[:9]))
+                    self._scheduler.kill(task, _SIGTERM, float(timeout[:9]))
                 else:
-                    self._tasks.kill(task, _SIGKILL, 0.0)
-            elif task.waits:
+                    self._scheduler.kill(task, _SIGKILL, 0.0)
+            else:
                 # One that runs is asked to end, which shell tasks do not hear
                 # (protocol document, 6.1).
-                self._tasks.withdraw(task)
+                self._scheduler.withdraw(task)
         return element("ok")
 
     def _showState(self, command: Element, peer: Peer) -> Element:
         overview = self._overview()
-        jobs = [jobElement(job, self._tasks, overview) for job in self._jobs.values()]
-        classes = [processClassElement(each, overview) for each in self._processClasses]
+        jobs = [
+            self._jobElement(job, overview)
+            for job in self._scheduler.jobs.values()
+            if job.configured.visible
+        ]
+        classes = [
+            processClassElement(each, overview)
+            for each in self._placing.classes.values()
+            if each.configured is not None
+        ]
         groups = [element("jobs", {}, jobs), element("process_classes", {}, classes)]
         if self._ports is not None and "ports" in command.attributes.get("what", "").split():
-            groups.append(portsElement(*self._ports(), self._tasks.alive.values()))
+            groups.append(portsElement(*self._ports(), self._scheduler.tasks.alive.values()))
         attributes = {"time": secondstamp(self._wallClock()), **self._about}
         return element("state", attributes, groups)
 
     def _showJob(self, command: Element, peer: Peer) -> Element:
-        return jobElement(self._job(command), self._tasks, self._overview())
+        return self._jobElement(self._job(command), self._overview())
 
     def _showTask(self, command: Element, peer: Peer) -> Element:
-        number = _number(command, "id")
-        task = self._tasks.find(number)
+        number = said.taskNumber(command)
+        task = self._scheduler.tasks.find(number)
         if task is None:
             raise CommandRefused("SCHEDULER-207", f"There is no task {number}")
         return taskElement(task, self._overview())
 
     def _overview(self) -> Overview:
-        return Overview(self._tasks.alive.values())
+        return Overview(self._scheduler.tasks.alive.values())
 
-    def _job(self, command: Element) -> ConfiguredJob:
-        path = command.attributes.get("job", "")
-        name = path.removeprefix("/")
-        if name not in self._jobs:
-            raise CommandRefused("SCHEDULER-161", f"There is no Job '{path and '/' + name}'")
-        return self._jobs[name]
+    def _jobElement(self, job: Job, overview: Overview) -> Element:
+        trouble = self._placing.trouble(job.configured.processClass)
+        return jobElement(job, self._scheduler.tasks, overview, trouble)
 
-
-def _pairs(section: Element, child: str) -> Pairs:
-    found = []
-    for each in section.children:
-        name = each.attributes.get("name", "").strip()
-        if each.name != child or not name or "=" in name:
-            raise _unexpected(f"{child} with a name", each)
-        found.append((name, each.attributes.get("value", "")))
-    return tuple(found)
-
-
-def _number(command: Element, name: str) -> int:
-    text = command.attributes.get(name, "")
-    if not (text.isdecimal() and text.isascii() and len(text) < 10):
-        raise CommandRefused(
-            "jsremote-protocol-error",
-            f"{name}: expected the number of a task, found {text[:100]!r}",
-        )
-    return int(text)
-
-
-def _unexpected(expected: str, found: Element) -> CommandRefused:
-    return CommandRefused("SCHEDULER-409", f"Expected {expected}, found <{found.name}>")
+    def _job(self, command: Element) -> Job:
+        return self._scheduler.job(said.path(command, "job"))

@@ -24,33 +24,16 @@ class Dialect(Enum):
     CLASSIC = "classic"
 
 
-class ProcessClass:
+class Places:
     """
-    The client's name for a remote and its capacity.
+    A number of places, and the queue of those who wait for one.
 
-    @ivar name: as jobs name it; may be empty, for the only one.
-    @ivar endpoint: how to reach the remote.
-    @ivar address: host and port of the remote, for people.
-    @ivar maxProcesses: how many tasks may run at once.
-    @ivar speaks: the dialect: C{AUTO} as long as it is not known, for it is
-        asked only once. A remote that was once seen to speak the extended one
-        is not believed if it says later that it does not.
-    @ivar running: how many places are taken.
+    @ivar maxProcesses: how many places there are.
+    @ivar running: how many of them are taken.
     """
 
-    def __init__(
-        self,
-        name: str,
-        endpoint: IStreamClientEndpoint,
-        maxProcesses: int = MAX_PROCESSES,
-        address: str = "",
-        dialect: Dialect = Dialect.AUTO,
-    ) -> None:
-        self.name = name
-        self.endpoint = endpoint
-        self.address = address or repr(endpoint)
+    def __init__(self, maxProcesses: int = MAX_PROCESSES) -> None:
         self.maxProcesses = maxProcesses
-        self.speaks = dialect
         self.running = 0
         self._serving = False
         self._waiting: OrderedDict[Deferred[None], None] = OrderedDict()
@@ -79,6 +62,19 @@ class ProcessClass:
         Give a place back.
         """
         self.running -= 1
+        self.serve()
+
+    def resize(self, maxProcesses: int) -> None:
+        """
+        Have another number of places; who has one keeps it.
+        """
+        self.maxProcesses = maxProcesses
+        self.serve()
+
+    def serve(self) -> None:
+        """
+        Give free places to those who wait.
+        """
         if self._serving:
             return  # by one that we serve below, and gave up at once
         self._serving = True
@@ -102,3 +98,30 @@ class ProcessClass:
 
     def _leave(self, place: Deferred[None]) -> None:
         del self._waiting[place]
+
+
+class ProcessClass(Places):
+    """
+    The client's name for a remote and its capacity.
+
+    @ivar name: as jobs name it; may be empty, for the only one.
+    @ivar endpoint: how to reach the remote.
+    @ivar address: host and port of the remote, for people.
+    @ivar speaks: the dialect: C{AUTO} as long as it is not known, for it is
+        asked only once. A remote that was once seen to speak the extended one
+        is not believed if it says later that it does not.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        endpoint: IStreamClientEndpoint,
+        maxProcesses: int = MAX_PROCESSES,
+        address: str = "",
+        dialect: Dialect = Dialect.AUTO,
+    ) -> None:
+        super().__init__(maxProcesses)
+        self.name = name
+        self.endpoint = endpoint
+        self.address = address or repr(endpoint)
+        self.speaks = dialect

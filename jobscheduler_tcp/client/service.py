@@ -61,7 +61,7 @@ class ClientService(Service):
         @param bootId: changes when this host is started anew.
         @param wallClock: seconds since 1970, shown to the remotes.
         """
-        self.processClasses = {each.name: each for each in processClasses}
+        self.processClasses: dict[str, ProcessClass] = {}
         self.ports = ports
         self.strangers = Strangers(clock)
         self._clock = clock
@@ -70,13 +70,12 @@ class ClientService(Service):
         self._means = Means(
             clock, ports, heart, self.strangers, startTimeout, connectTimeout, window
         )
-        factory = CommandClientFactory(heart, bootId=bootId, wallClock=wallClock)
-        self._connections = {
-            each.name: CommandConnection(
-                each.endpoint, factory, clock, each.address, connectTimeout
-            )
-            for each in self.processClasses.values()
-        }
+        self._factory = CommandClientFactory(heart, bootId=bootId, wallClock=wallClock)
+        self._connections: dict[str, CommandConnection] = {}
+        # Of process classes that were removed, but have jobs.
+        self._leaving: dict[ProcessClass, CommandConnection] = {}
+        for each in processClasses:
+            self.addProcessClass(each)
         self._jobs: dict[str, RunningJob] = {}
         self._allGone: list[Deferred[None]] = []
 
@@ -92,6 +91,28 @@ class ClientService(Service):
         Who has which callback port now.
         """
         return portEntries(self.ports, self._jobs.values(), self._clock.seconds())
+
+    def addProcessClass(self, processClass: ProcessClass) -> None:
+        """
+        Take jobs for one more.
+        """
+        self.processClasses[processClass.name] = processClass
+        self._connections[processClass.name] = CommandConnection(
+            processClass.endpoint,
+            self._factory,
+            self._clock,
+            processClass.address,
+            self._means.connectTimeout,
+        )
+
+    def removeProcessClass(self, name: str) -> None:
+        """
+        Take no more jobs for one, and disconnect from its remote when those that
+        it has are over.
+        """
+        gone = self.processClasses.pop(name)
+        self._leaving[gone] = self._connections.pop(name)
+        self._disconnect(gone)
 
     def run(
         self,
@@ -163,7 +184,8 @@ class ClientService(Service):
         await self.ports.whenIdle()
         for classic in list(self._means.classic):
             classic.abort()
-        await DeferredList([each.stop() for each in self._connections.values()])
+        connections = (*self._connections.values(), *self._leaving.values())
+        await DeferredList([each.stop() for each in connections])
 
     def _abandon(self) -> None:
         for job in list(self._jobs.values()):
@@ -171,10 +193,21 @@ class ClientService(Service):
 
     def _gone(self, job: RunningJob) -> None:
         del self._jobs[job.task]
+        self._disconnect(job.processClass)
         if not self._jobs:
             waiting, self._allGone = self._allGone, []
             for waiter in waiting:
                 waiter.callback(None)
+
+    def _disconnect(self, processClass: ProcessClass) -> None:
+        """
+        Disconnect from the remote of a process class that was removed, if it has
+        no jobs any more.
+        """
+        if processClass in self._leaving and not any(
+            job.processClass is processClass for job in self._jobs.values()
+        ):
+            self._leaving.pop(processClass).stop()
 
     async def _whenGone(self) -> None:
         if self._jobs:

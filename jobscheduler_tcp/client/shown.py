@@ -11,10 +11,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from signal import Signals
 
+from jobscheduler_tcp.client.jobs import Job
+from jobscheduler_tcp.client.placing import PlacedTask, RemoteClass
 from jobscheduler_tcp.client.portreport import PortEntry, PortState
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.shownorders import orderElement
 from jobscheduler_tcp.client.started import Overview, StartedTask, StartedTasks
-from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.plaincommands import secondstamp, timestamp
 from jobscheduler_tcp.wire.documents import Element, element, error
@@ -32,78 +33,96 @@ def taskElement(task: StartedTask, overview: Overview) -> Element:
         "id": str(task.number),
         "task": str(task.number),
         "state": task.state,
-        "name": "",
+        "name": task.name,
         "enqueued": timestamp(task.enqueued),
-        "start_at": timestamp(task.enqueued),
+        "start_at": timestamp(task.startAt),
         "steps": "0" if task.outcome is None else "1",
         "force_start": "yes",
     }
     if task.given is not None:
-        attributes["cause"] = "queue_at"
+        attributes["cause"] = task.cause
         if task.given.pid:
             attributes["pid"] = str(task.given.pid)
+        if task.given.why:
+            attributes["why"] = task.given.why
     if task.output.began:
         attributes["running_since"] = timestamp(task.output.began)
     if task.number in overview.position:
         attributes["position"] = str(overview.position[task.number])
     children = []
+    if task.order is not None and task.outcome is None:
+        children.append(orderElement(task.order))
     if task.outcome is not None:
         attributes["end_time"] = timestamp(task.ended)
         attributes |= _outcome(task.outcome)
-        children = _errors(task)
+        children += _errors(task)
     return element("task", attributes, children)
 
 
-def jobElement(job: ConfiguredJob, tasks: StartedTasks, overview: Overview) -> Element:
+def jobElement(job: Job, tasks: StartedTasks, overview: Overview, trouble: str = "") -> Element:
     """
     A job, its tasks under way, those that wait, and the last that are over.
+
+    @param trouble: why its process class cannot run anything.
     """
-    running = overview.ofJob(job.name, waiting=False)
-    waiting = overview.ofJob(job.name, waiting=True)
-    over = [task for task in tasks.over if task.job is job]
+    configured = job.configured
+    running = [task for task in job.running.values() if not task.waits]
+    waiting = [task for task in job.running.values() if task.waits]
+    queued = job.queued
+    over = [task for task in tasks.over if task.job.name == job.name]
     ended = tasks.ended[job.name]
     attributes = {
         "path": f"/{job.name}",
-        "name": job.name,
+        "name": job.name.rpartition("/")[2],
         "job": job.name,
-        "state": "running" if running else "pending",
-        "title": job.title,
-        "process_class": f"/{job.processClass}",
+        "state": "error" if trouble else job.state,
+        "title": configured.title,
+        "process_class": f"/{configured.processClass}",
         "all_steps": str(ended),
-        "all_tasks": str(ended + len(running) + len(waiting)),
-        "order": "no",
+        "all_tasks": str(ended + len(running) + len(waiting) + len(queued)),
+        "order": "yes" if configured.order else "no",
+        "tasks": str(configured.tasks),
         "in_period": "yes",
-        "enabled": "yes",
+        "enabled": "yes" if configured.enabled else "no",
     }
+    if trouble:
+        attributes["state_text"] = trouble
     if waiting:
         attributes["waiting_for_process"] = "yes"
-    queued = [
-        element(
-            "queued_task",
-            {
-                "id": str(task.number),
-                "task": str(task.number),
-                "enqueued": timestamp(task.enqueued),
-                "start_at": timestamp(task.enqueued),
-                "position": str(overview.position[task.number]),
-            },
-        )
-        for task in waiting[:LISTED]
-    ]
+    if job.delayUntil and job.failures:
+        attributes["delay_until"] = timestamp(job.delayUntil)
     listed = [taskElement(task, overview) for task in running[:LISTED]]
     return element(
         "job",
         attributes,
         [
             element("tasks", {"count": str(len(running))}, listed),
-            element("queued_tasks", {"length": str(len(waiting))}, queued),
+            element(
+                "queued_tasks",
+                {"length": str(len(waiting) + len(queued))},
+                (_queuedTask(task, overview) for task in (*waiting, *queued)[:LISTED]),
+            ),
             *(_errors(over[-1]) if over else ()),
             element("history", {}, map(_historyEntry, reversed(over))),
         ],
     )
 
 
-def processClassElement(processClass: ProcessClass, overview: Overview) -> Element:
+def _queuedTask(task: StartedTask, overview: Overview) -> Element:
+    attributes = {
+        "id": str(task.number),
+        "task": str(task.number),
+        "enqueued": timestamp(task.enqueued),
+        "start_at": timestamp(task.startAt),
+    }
+    if task.number in overview.position:
+        attributes["position"] = str(overview.position[task.number])
+    if task.given is not None and task.given.why:
+        attributes["why"] = task.given.why
+    return element("queued_task", attributes)
+
+
+def processClassElement(processClass: RemoteClass, overview: Overview) -> Element:
     """
     A process class, who runs in it and who waits for it.
     """
@@ -113,7 +132,7 @@ def processClassElement(processClass: ProcessClass, overview: Overview) -> Eleme
             {
                 "job": f"/{task.job.name}",
                 "task": str(task.number),
-                "remote_scheduler": processClass.address,
+                "remote_scheduler": _remoteOf(task),
                 "running_since": timestamp(task.output.began or task.enqueued),
             },
         )
@@ -130,17 +149,28 @@ def processClassElement(processClass: ProcessClass, overview: Overview) -> Eleme
         )
         for task in overview.ofClass(processClass.name, waiting=True)[:LISTED]
     ]
-    return element(
-        "process_class",
-        {
-            "path": f"/{processClass.name}" if processClass.name else "",
-            "name": processClass.name,
-            "max_processes": str(processClass.maxProcesses),
-            "remote_scheduler": processClass.address,
-            "processes": str(processClass.running),
-        },
-        [element("processes", {}, processes), element("waiting_jobs", {}, waiting)],
-    )
+    attributes = {
+        "path": f"/{processClass.name}" if processClass.name else "",
+        "name": processClass.name.rpartition("/")[2],
+        "max_processes": str(processClass.maxProcesses),
+    }
+    if len(processClass.remotes) == 1:
+        attributes["remote_scheduler"] = processClass.remotes[0].address
+    attributes["processes"] = str(processClass.running)
+    if processClass.why:
+        attributes["why"] = processClass.why
+    children = [element("processes", {}, processes), element("waiting_jobs", {}, waiting)]
+    if len(processClass.remotes) > 1:
+        remotes = [
+            element("remote_scheduler", {"remote_scheduler": each.address})
+            for each in processClass.remotes
+        ]
+        children.append(element("remote_schedulers", {}, remotes))
+    return element("process_class", attributes, children)
+
+
+def _remoteOf(task: StartedTask) -> str:
+    return task.given.remote if isinstance(task.given, PlacedTask) else ""
 
 
 def portsElement(
@@ -189,7 +219,7 @@ def _historyEntry(task: StartedTask) -> Element:
             "job_name": task.job.name,
             "start_time": secondstamp(task.output.began or task.enqueued),
             "end_time": secondstamp(task.ended),
-            "cause": "queue_at",
+            "cause": task.cause,
             "steps": "1",
             **outcome,
         },
@@ -210,7 +240,7 @@ def _errors(task: StartedTask) -> list[Element]:
     The ERROR of a task that failed, in JobScheduler's words where it has some.
     """
     outcome = task.outcome
-    if outcome is None or outcome.succeeded:
+    if outcome is None or not task.failed:
         return []
     if outcome.reason is Reason.EXITED:
         code = outcome.exitCode or 0

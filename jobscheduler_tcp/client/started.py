@@ -1,6 +1,5 @@
 """
-The tasks that were started by command: those under way, and the last that are
-over.
+The tasks of all jobs: those under way, and the last that are over.
 """
 
 from __future__ import annotations
@@ -9,40 +8,64 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
-from itertools import count
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
+from jobscheduler_tcp.client.observers import Forgetful, Observers
+from jobscheduler_tcp.client.order import Order, Pairs, merged
 from jobscheduler_tcp.client.outputlog import OutputLog
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.errors import CommandRefused
-from jobscheduler_tcp.interfaces import IConfirmationReceiver
-from jobscheduler_tcp.messages import TaskKilled, Work
-from jobscheduler_tcp.outcome import Outcome
+from jobscheduler_tcp.interfaces import (
+    IConfirmationReceiver,
+    ISchedulerObserver,
+    ITaskConfirmation,
+    ITaskLedger,
+)
+from jobscheduler_tcp.messages import (
+    Stream,
+    TaskAttached,
+    TaskEnded,
+    TaskKilled,
+    TaskStarted,
+    Work,
+)
+from jobscheduler_tcp.outcome import Outcome, Reason
 
 # How many tasks that are over are remembered, and how many may be under way: as
 # many as JobScheduler 1.6 has at most (protocol document, 7.2).
 HISTORY = 100
 MAX_TASKS = 10000
 
-Pairs = tuple[tuple[str, str], ...]
-
 
 class GivenJob(Protocol):
     """
-    What is asked of a L{RunningJob<jobscheduler_tcp.client.job.RunningJob>}.
+    What is asked of a L{PlacedTask<jobscheduler_tcp.client.placing.PlacedTask>}.
     """
 
     done: Deferred[Outcome]
-    task: str
+
+    @property
+    def task(self) -> str:
+        """
+        The UUID of its task; empty where it has none yet.
+        """
 
     @property
     def state(self) -> str:
         """
         Where it stands.
+        """
+
+    @property
+    def why(self) -> str:
+        """
+        What it waits for, for people; empty where it waits for nothing, or for
+        its turn.
         """
 
     @property
@@ -66,10 +89,12 @@ class GivenJob(Protocol):
 # hears of it.
 Give = Callable[[Work, str, IConfirmationReceiver], GivenJob]
 
-# The words of RunningJob.state, and JobScheduler's.
+# The words of RunningJob.state and PlacedTask.state, and JobScheduler's.
 WAITING = "waiting for a process"
+WAITING_FOR_REMOTE = "waiting for a remote"
 _WORDS = {
     WAITING: "waiting_for_process",
+    WAITING_FOR_REMOTE: "waiting_for_process",
     "waiting for a callback port": "starting",
     "waiting for response": "starting",
     "waiting for end of task": "running_remote_process",
@@ -80,10 +105,16 @@ _WORDS = {
 @dataclass(slots=True, eq=False)
 class StartedTask:
     """
-    A task that was started by command.
+    A task: of a command, of an order, or one more after a failure.
 
     @ivar number: counts from 1.
     @ivar enqueued: when it was asked for, seconds since 1970.
+    @ivar startAt: when it shall start, likewise.
+    @ivar cause: JobScheduler's word for why it is there.
+    @ivar name: as the command called it.
+    @ivar parameters: beyond those of the job.
+    @ivar environment: likewise.
+    @ivar order: what it works on.
     @ivar ended: when it was over; 0 before.
     @ivar killed: whether a command asked for its end.
     @ivar given: C{None} until it is given to the client.
@@ -93,6 +124,12 @@ class StartedTask:
     job: ConfiguredJob
     output: OutputLog
     enqueued: float
+    startAt: float
+    cause: str = "queue_at"
+    name: str = ""
+    parameters: Pairs = ()
+    environment: Pairs = ()
+    order: Order | None = None
     ended: float = 0.0
     killed: bool = False
     given: GivenJob | None = None
@@ -103,7 +140,19 @@ class StartedTask:
         """
         Whether it is in the queue of its process class.
         """
-        return self.given is not None and self.given.state == WAITING
+        return self.given is not None and self.given.state in (WAITING, WAITING_FOR_REMOTE)
+
+    @property
+    def failed(self) -> bool:
+        """
+        Whether it is over, and its job counts that as a failure.
+        """
+        outcome, job = self.outcome, self.job
+        if outcome is None or outcome.succeeded:
+            return False
+        if outcome.reason is Reason.EXITED:
+            return not job.ignoreError
+        return outcome.signal not in job.ignoreSignals
 
     @property
     def state(self) -> str:
@@ -111,7 +160,7 @@ class StartedTask:
         JobScheduler's word for where it stands.
         """
         if self.given is None:
-            return "none"
+            return "none" if self.outcome is None else "closed"
         if self.killed and self.outcome is None:
             return "killing"
         return _WORDS[self.given.state]
@@ -128,10 +177,25 @@ class StartedTasks:
 
     _log = Logger()
 
-    def __init__(self, give: Give, wallClock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        give: Give,
+        wallClock: Callable[[], float] = time.time,
+        observer: ISchedulerObserver | None = None,
+        onEnded: Callable[[StartedTask], None] = lambda task: None,
+        ledger: ITaskLedger | None = None,
+    ) -> None:
+        """
+        @param give: gives a job to the client, such as C{ClientService.run}.
+        @param onEnded: told of each task that is over.
+        @param ledger: numbers the tasks and remembers them; without one the
+            numbers begin with 1 each time.
+        """
         self._give = give
         self._wallClock = wallClock
-        self._numbers = count(1)
+        self._observer = observer or Observers()
+        self._onEnded = onEnded
+        self._ledger = ledger or Forgetful()
         self.alive: dict[int, StartedTask] = {}
         self.over: deque[StartedTask] = deque(maxlen=HISTORY)
         self.ended: Counter[str] = Counter()
@@ -144,33 +208,73 @@ class StartedTasks:
             (task for task in self.over if task.number == number), None
         )
 
-    def add(self, job: ConfiguredJob) -> StartedTask:
+    def add(
+        self,
+        job: ConfiguredJob,
+        *,
+        startAt: float = 0.0,
+        cause: str = "queue_at",
+        name: str = "",
+        parameters: Pairs = (),
+        environment: Pairs = (),
+        take: Callable[[int], Order | None] = lambda number: None,
+    ) -> StartedTask:
         """
         Give a task its number.
+
+        @param startAt: seconds since 1970; 0 for now.
+        @param take: takes the order for the task of a number.
         """
         if len(self.alive) >= MAX_TASKS:
             raise CommandRefused("SCHEDULER-210", f"More than {MAX_TASKS} tasks are under way")
-        number = next(self._numbers)
+        number, now = self._ledger.nextNumber(), self._wallClock()
         task = StartedTask(
-            number, job, OutputLog(job.name, number, self._wallClock), self._wallClock()
+            number,
+            job,
+            OutputLog(job.name, number, self._wallClock),
+            now,
+            startAt or now,
+            cause,
+            name,
+            parameters,
+            environment,
+            take(number),
         )
         self.alive[number] = task
+        self._observer.taskQueued(task)
         return task
 
-    def start(self, task: StartedTask, parameters: Pairs, environment: Pairs) -> None:
+    def start(self, task: StartedTask, variables: Pairs = ()) -> None:
         """
-        Start it, with what the command says beyond the configuration.
+        Start it.
+
+        @param variables: what the client tells every script of itself.
         """
         configured = task.job.work
-        # What the client tells every script of itself (protocol document, 5.5).
-        own = (("SCHEDULER_JOB_NAME", task.job.name), ("SCHEDULER_TASK_ID", str(task.number)))
+        order = task.order
+        own = [*variables]
+        own.append(("SCHEDULER_JOB_NAME", _base(task.job.name)))
+        own.append(("SCHEDULER_TASK_ID", str(task.number)))
+        if order is not None:
+            own.append(("SCHEDULER_ORDER_ID", order.id))
+            own.append(("SCHEDULER_JOB_CHAIN", _base(order.chain)))
+        environment = (*configured.environment, *task.environment, *own)
         work = replace(
             configured,
-            parameters=merged(configured.parameters, parameters),
-            environment=tuple(dict((*configured.environment, *environment, *own)).items()),
+            parameters=merged(configured.parameters, task.parameters),
+            orderParameters=order.parameters if order is not None else None,
+            environment=tuple(dict(environment).items()),
         )
-        task.given = self._give(work, task.job.processClass, task.output)
+        self._observer.taskGiven(task)
+        receiver = TaskReceiver(task, self._observer, self._ledger)
+        task.given = self._give(work, task.job.processClass, receiver)
         task.given.done.addCallback(self._ended, task)
+
+    def discard(self, task: StartedTask, outcome: Outcome) -> None:
+        """
+        Let a task that was never given to the client be over.
+        """
+        self._ended(outcome, task)
 
     def kill(self, task: StartedTask, signal: int, grace: float) -> None:
         """
@@ -195,6 +299,7 @@ class StartedTasks:
         del self.alive[task.number]
         self.over.append(task)
         self.ended[task.job.name] += 1
+        self._observer.taskEnded(task)
         self._log.info(
             "Task {task} of job {job} is over: {reason} {exitCode} {text}",
             task=task.number,
@@ -203,6 +308,7 @@ class StartedTasks:
             exitCode="" if outcome.exitCode is None else outcome.exitCode,
             text=outcome.text,
         )
+        self._onEnded(task)
         return outcome
 
     def _killed(self, report: TaskKilled, task: StartedTask) -> None:
@@ -255,13 +361,53 @@ class Overview:
         return self._of["class", name, waiting]
 
 
-def merged(first: Pairs, second: Pairs) -> Pairs:
+@implementer(IConfirmationReceiver)
+class TaskReceiver:
     """
-    Two sets of parameters as one: JobScheduler compares names without regard to
-    case, the spelling of the first stays and the value of the second counts.
+    Hears one task, for its log, for the ledger and for the observers.
     """
-    found: dict[str, tuple[str, str]] = {}
-    for name, value in (*first, *second):
-        spelling, _ = found.get(name.lower(), (name, ""))
-        found[name.lower()] = (spelling, value)
-    return tuple(found.values())
+
+    def __init__(
+        self, task: StartedTask, observer: ISchedulerObserver, ledger: ITaskLedger
+    ) -> None:
+        self._task = task
+        self._observer = observer
+        self._ledger = ledger
+
+    def taskAttached(self, confirmation: ITaskConfirmation, message: TaskAttached) -> None:
+        """
+        The remote is there.
+        """
+        self._task.output.taskAttached(confirmation, message)
+
+    def taskStarted(self, message: TaskStarted) -> None:
+        """
+        The program runs.
+        """
+        self._task.output.taskStarted(message)
+        self._ledger.taskStarts(self._task, message)
+        self._observer.taskStarted(self._task)
+
+    def outputReceived(self, stream: Stream, data: bytes) -> None:
+        """
+        It printed something.
+        """
+        self._task.output.outputReceived(stream, data)
+        self._observer.taskPrinted(self._task, stream, data)
+
+    def taskEnded(self, message: TaskEnded) -> Deferred[None] | None:
+        """
+        It is over: the remote may forget it when the ledger has it.
+        """
+        self._task.output.taskEnded(message)
+        return self._ledger.taskEnds(self._task, message)
+
+    def confirmationLost(self, reason: Failure) -> None:
+        """
+        Nothing more will be heard.
+        """
+        self._task.output.confirmationLost(reason)
+
+
+def _base(path: str) -> str:
+    return path.rpartition("/")[2]

@@ -4,7 +4,9 @@ What a configuration file says, as frozen dataclasses.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 
 from jobscheduler_tcp.errors import ConfigurationError
 from jobscheduler_tcp.messages import Work
@@ -12,6 +14,9 @@ from jobscheduler_tcp.security import Level
 
 # As JobScheduler (protocol document, 7.1).
 MAX_PROCESSES = 30
+
+# A delay after an error that never ends.
+STOP = inf
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +40,13 @@ class ConfiguredClass:
     """
     A process class.
 
-    @ivar name: empty for the default class.
-    @ivar host: of the remote; empty where the file names none.
+    @ivar name: its path without the leading slash; empty for the default class.
+    @ivar host: of the first remote; empty where the file names none.
+    @ivar others: hosts and ports of further remotes.
+    @ivar rotates: whether each task goes to the next remote, and not to the
+        first that is there.
+    @ivar timeout: seconds for which a task waits for a remote that is down; 0
+        for any time.
     """
 
     name: str
@@ -44,6 +54,25 @@ class ConfiguredClass:
     port: int
     maxProcesses: int
     place: str
+    others: tuple[tuple[str, int], ...] = ()
+    rotates: bool = False
+    timeout: float = 0.0
+
+    @property
+    def remotes(self) -> tuple[tuple[str, int], ...]:
+        """
+        Hosts and ports of all remotes, in their order.
+        """
+        return ((self.host, self.port), *self.others) if self.host else ()
+
+    def requireIPv4(self) -> None:
+        """
+        Refuse a remote that could not call back, for callback ports are IPv4.
+        """
+        for host, _ in self.remotes:
+            if ":" in host:
+                told = f"expected a remote with an IPv4 address, found {host}"
+                raise ConfigurationError(self.place, told)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +80,21 @@ class ConfiguredJob:
     """
     A job.
 
-    @ivar name: without the leading slash of its path.
-    @ivar processClass: the name of a process class, empty for the default
-        class.
+    @ivar name: its path without the leading slash.
+    @ivar processClass: the path of a process class likewise, empty for the
+        default class.
+    @ivar order: whether it works on orders.
+    @ivar tasks: how many of its tasks may run at once.
+    @ivar enabled: whether it may start at all.
+    @ivar visible: whether lists of jobs show it.
+    @ivar stopOnError: whether it is stopped by a task that failed.
+    @ivar ignoreError: whether an exit code other than 0 is no failure.
+    @ivar ignoreSignals: numbers of signals whose deaths are no failure.
+    @ivar delaysAfterError: numbers of failures in a row, ascending, and the
+        seconds to wait from that number on; L{STOP} stops the job.
+    @ivar setbackDelays: numbers of setbacks of an order in a row, ascending,
+        and the seconds to wait from that number on.
+    @ivar maxSetbacks: after how many a further one is an error; 0 for none.
     """
 
     name: str
@@ -61,6 +102,121 @@ class ConfiguredJob:
     processClass: str
     work: Work
     place: str
+    order: bool = False
+    tasks: int = 1
+    enabled: bool = True
+    visible: bool = True
+    stopOnError: bool = True
+    ignoreError: bool = False
+    ignoreSignals: frozenset[int] = frozenset()
+    delaysAfterError: tuple[tuple[int, float], ...] = ()
+    setbackDelays: tuple[tuple[int, float], ...] = ()
+    maxSetbacks: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredNode:
+    """
+    A node of a job chain.
+
+    @ivar job: the path of a job without the leading slash; empty for an end
+        state.
+    @ivar nextState: where an order goes that was worked on.
+    @ivar errorState: where one goes that was not, empty for nowhere.
+    @ivar onError: C{suspend}, C{setback} or empty.
+    @ivar delay: seconds for which an order waits before it is worked on.
+    """
+
+    state: str
+    job: str = ""
+    nextState: str = ""
+    errorState: str = ""
+    onError: str = ""
+    delay: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredChain:
+    """
+    A job chain.
+
+    @ivar name: its path without the leading slash.
+    @ivar nodes: in the order of the file; each state once.
+    @ivar recoverable: as the file says; shown to people.
+    """
+
+    name: str
+    title: str
+    nodes: tuple[ConfiguredNode, ...]
+    place: str
+    visible: bool = True
+    recoverable: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredOrder:
+    """
+    An order that stands in a file: it comes back to its first state after each
+    run.
+
+    @ivar chain: the path of its job chain without the leading slash.
+    @ivar state: where it begins; empty for the first node.
+    @ivar waits: whether it waits to be started by a command.
+    """
+
+    chain: str
+    id: str
+    title: str
+    place: str
+    state: str = ""
+    endState: str = ""
+    priority: int = 0
+    parameters: tuple[tuple[str, str], ...] = ()
+    waits: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Objects:
+    """
+    What a client runs.
+    """
+
+    processClasses: tuple[ConfiguredClass, ...] = ()
+    jobs: tuple[ConfiguredJob, ...] = ()
+    chains: tuple[ConfiguredChain, ...] = ()
+    orders: tuple[ConfiguredOrder, ...] = ()
+
+    def missing(self) -> Iterator[str]:
+        """
+        Tell what is named but not there, one line each, with C{file:line}: what
+        needs it waits for it.
+        """
+        classes = {known.name: known for known in self.processClasses}
+        jobs = {known.name for known in self.jobs}
+        chains = {known.name: known for known in self.chains}
+        for job in self.jobs:
+            known = classes.get(job.processClass)
+            shown = f"process class /{job.processClass}" if job.processClass else "the default one"
+            if known is None and job.processClass:
+                yield f"{job.place}: job /{job.name}: there is no {shown}"
+            elif known is None or not known.host:
+                yield (
+                    f"{job.place}: job /{job.name}: expected a process class with "
+                    f'remote_scheduler="HOST:PORT", {shown} has none'
+                )
+        for chain in self.chains:
+            for node in chain.nodes:
+                if node.job and node.job not in jobs:
+                    yield f"{chain.place}: job chain /{chain.name}: there is no job /{node.job}"
+        for order in self.orders:
+            chain_ = chains.get(order.chain)
+            if chain_ is None:
+                yield f"{order.place}: order {order.id}: there is no job chain /{order.chain}"
+            elif order.state and order.state not in {n.state for n in chain_.nodes if n.job}:
+                yield (
+                    f"{order.place}: order {order.id}: job chain /{order.chain} has no job for "
+                    f"the state {order.state}"
+                )
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +234,10 @@ class Configuration:
         the file does not say.
     @ivar portReleaseTime: seconds; C{None} where the file does not say.
     @ivar startsPerSecond: C{None} where the file does not say.
+    @ivar liveFolder: the directory of the live folder, empty where there is
+        none.
+    @ivar includePath: where C{<include file=>} is looked for; empty for the
+        directory of the file.
     @ivar warnings: what was passed over, one line each, with C{file:line}.
     """
 
@@ -92,7 +252,17 @@ class Configuration:
     allowedHosts: tuple[AllowedHost, ...] = ()
     processClasses: tuple[ConfiguredClass, ...] = ()
     jobs: tuple[ConfiguredJob, ...] = ()
+    chains: tuple[ConfiguredChain, ...] = ()
+    liveFolder: str = ""
+    includePath: str = ""
     warnings: tuple[str, ...] = ()
+
+    @property
+    def objects(self) -> Objects:
+        """
+        What the file itself has for a client to run.
+        """
+        return Objects(self.processClasses, self.jobs, self.chains)
 
     def requireRemotes(self) -> None:
         """
@@ -100,9 +270,9 @@ class Configuration:
         one that could not call back, for callback ports are IPv4.
         """
         for known in self.processClasses:
-            if ":" in known.host:
-                told = f"expected a remote with an IPv4 address, found {known.host}"
-                raise ConfigurationError(known.place, told)
+            known.requireIPv4()
+        if self.liveFolder:
+            return  # where a class may come at any time: jobs wait for it
         able = {known.name for known in self.processClasses if known.host}
         for job in self.jobs:
             if job.processClass not in able:

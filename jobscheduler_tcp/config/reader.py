@@ -21,13 +21,20 @@ class Reader:
     One configuration file.
 
     @ivar path: the file.
-    @ivar warnings: what was passed over, one line each.
+    @ivar passedOver: what was passed over, one line for each kind of element
+        and key.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
-        self._told: set[tuple[str, str]] = set()
-        self.warnings: list[str] = []
+        self.passedOver: dict[tuple[str, str], str] = {}
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """
+        What was passed over, one line each.
+        """
+        return tuple(self.passedOver.values())
 
     def read(self, root: str) -> Element:
         """
@@ -69,9 +76,8 @@ class Reader:
         Something that is passed over; told once for each kind of element and
         key.
         """
-        if (element.name, key) not in self._told:
-            self._told.add((element.name, key))
-            self.warnings.append(f"{self.place(element)}: {text}; ignored")
+        told = f"{self.place(element)}: {text}; ignored"
+        self.passedOver.setdefault((element.name, key), told)
 
     def children(
         self, element: Element, known: tuple[str, ...], unsupported: Unsupported = NOTHING

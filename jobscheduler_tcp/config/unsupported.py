@@ -20,33 +20,47 @@ def _never(names: str) -> Unsupported:
 NOTHING: Unsupported = {}
 
 CONFIG_ATTRIBUTES = _never("""
-    central_configuration_directory configuration_directory db dtd include_path java_class_path
-    java_options log_dir mail_xslt_stylesheet main_scheduler param port priority_max supervisor
+    central_configuration_directory db dtd java_class_path java_options log_dir
+    mail_xslt_stylesheet main_scheduler param port priority_max supervisor
     time_zone timezone udp_port
 """)
 CONFIG_ELEMENTS = _never("""
-    base cluster commands extensions holidays http_server job_chains locks monitors plugins
+    base cluster commands extensions holidays http_server locks monitors plugins
     schedules script supervisor web_services
 """)
 PROCESS_CLASSES_ATTRIBUTES: Unsupported = {"ignore": ("no",)}
 PROCESS_CLASS_ATTRIBUTES: Unsupported = {
-    **_never("spooler_id select http_heartbeat_timeout http_heartbeat_period timeout"),
+    **_never("spooler_id http_heartbeat_timeout http_heartbeat_period"),
     "replace": ("yes",),
 }
-PROCESS_CLASS_ELEMENTS = _never("remote_schedulers")
+REMOTE_SCHEDULER_ATTRIBUTES = _never("http_heartbeat_timeout http_heartbeat_period")
 JOB_ATTRIBUTES: Unsupported = {
     **_never("""
-        force_idle_timeout idle_timeout ignore_signals java_options log_append min_tasks priority
-        separate_process spooler_id tasks visible warn_if_longer_than warn_if_shorter_than
+        java_options log_append priority separate_process spooler_id warn_if_longer_than
+        warn_if_shorter_than
     """),
-    "enabled": ("yes",),
-    "order": ("no",),
+    "min_tasks": ("0",),
     "replace": ("yes",),
-    "stop_on_error": ("no",),
     "temporary": ("no",),
 }
+CHAIN_ATTRIBUTES: Unsupported = {
+    **_never("max_orders spooler_id"),
+    "distributed": ("no",),
+    "replace": ("yes",),
+}
+CHAIN_ELEMENTS = _never("file_order_source file_order_sink job_chain_node.job_chain")
+NODE_ATTRIBUTES: Unsupported = {
+    **_never("priority stopped suspend"),
+    "action": ("process",),
+}
+NODE_ELEMENTS = _never("on_return_codes params")
+ORDER_ATTRIBUTES: Unsupported = {
+    **_never("at job web_service suspended"),
+    "replace": ("yes",),
+}
+ORDER_ELEMENTS = _never("xml_payload")
+PROCESS_ATTRIBUTES = _never("log_file")
 # An element without attributes and content, as <run_time/>, asks for nothing.
 JOB_ELEMENTS = _never("""
-    commands delay_after_error delay_order_after_setback description holidays lock.use monitor
-    monitor.use run_time settings start_when_directory_changed
+    commands holidays lock.use monitor monitor.use run_time settings start_when_directory_changed
 """)

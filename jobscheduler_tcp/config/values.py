@@ -80,6 +80,34 @@ def hostPort(text: str, defaultPort: int | None = None) -> tuple[str, int]:
     return found[1] or found[2], port or defaultPort or 0
 
 
+def remote(text: str, defaultPort: int | None = None) -> tuple[str, int]:
+    """
+    Where a remote is: L{hostPort}; one that speaks HTTP is not supported.
+    """
+    if re.match(r"[A-Za-z]+://", text):
+        raise ValueError(f"expected HOST:PORT, found {text!r}: HTTP is not supported")
+    return hostPort(text, defaultPort)
+
+
+def integer(text: str) -> int:
+    """
+    A whole number.
+    """
+    if re.fullmatch(r"[+-]?[0-9]{1,9}", text):
+        return int(text)
+    raise ValueError(f"expected a whole number, found {text!r}")
+
+
+def words(text: str) -> list[str]:
+    """
+    The words of a command line: apart by blanks, but not those in quotes.
+    """
+    if text.count('"') % 2:
+        raise ValueError(f"expected quotes in pairs, found {text!r}")
+    found = re.findall(r'(?:[^\s"]|"[^"]*")+', text)
+    return [word.replace('"', "") for word in found]
+
+
 def portRange(text: str) -> tuple[int, int]:
     """
     C{LOW-HIGH} or C{HIGH-LOW}, or one port.

@@ -34,9 +34,9 @@ class Element:
     """
     An element of a document.
 
-    @ivar text: all characters directly inside, joined; where they stood among
-        the children is not kept.
+    @ivar text: all characters directly inside, joined.
     @ivar line: where its tag stands in the document, 0 if it was not parsed.
+    @ivar offset: how many characters of its parent's text stand before it.
     """
 
     name: str
@@ -44,6 +44,7 @@ class Element:
     children: list[Element] = field(default_factory=list)
     text: str = ""
     line: int = field(default=0, compare=False)
+    offset: int = field(default=0, compare=False)
 
 
 def element(
@@ -90,6 +91,7 @@ def parse(document: bytes, limits: Limits = STRANGER) -> Element:
     top = Element("")
     stack = [top]
     texts: list[list[str]] = [[]]
+    lengths = [0]
     elements = 0
 
     def refuse(text: str) -> RemoteProtocolError:
@@ -105,16 +107,19 @@ def parse(document: bytes, limits: Limits = STRANGER) -> Element:
             raise refuse(f"more than {limits.attributes} attributes")
         if elements > limits.elements:
             raise refuse(f"more than {limits.elements} elements")
-        child = Element(name, attributes, [], "", parser.CurrentLineNumber)
+        child = Element(name, attributes, [], "", parser.CurrentLineNumber, lengths[-1])
         stack[-1].children.append(child)
         stack.append(child)
         texts.append([])
+        lengths.append(0)
 
     def closed(name: str) -> None:
         stack.pop().text = "".join(texts.pop())
+        lengths.pop()
 
     def said(text: str) -> None:
         texts[-1].append(text)
+        lengths[-1] += len(text)
 
     def doctype(*arguments: object) -> None:
         raise refuse("a document with a DTD")

@@ -1,0 +1,366 @@
+"""
+The scheduler: jobs, and the orders that they work on. It knows whose turn it
+is; where a task runs is the business of L{jobscheduler_tcp.client.placing}.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from heapq import heappop, heappush
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+
+from jobscheduler_tcp.client.jobs import Job
+from jobscheduler_tcp.client.observers import Observers
+from jobscheduler_tcp.client.order import NEVER, NewOrder, Order, OrderChange, Pairs, Verdict
+from jobscheduler_tcp.client.orderbook import OrderBook
+from jobscheduler_tcp.client.started import Give, StartedTask, StartedTasks
+from jobscheduler_tcp.config.model import ConfiguredOrder, Objects
+from jobscheduler_tcp.errors import CommandRefused
+from jobscheduler_tcp.outcome import Outcome, Reason
+
+# Seconds after which the wall clock is looked at again, in case it was set.
+_LOOK_AGAIN = 60.0
+
+# A step whose end nobody knows.
+_UNKNOWN = frozenset({Reason.LOST, Reason.PROTOCOL_ERROR})
+
+
+class Scheduler:
+    """
+    Gives each job its turns.
+
+    @ivar jobs: by their paths without the leading slash.
+    @ivar tasks: all of them.
+    @ivar book: job chains and their orders.
+    @ivar observers: hear what becomes of tasks and orders.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        clock: IReactorTime,
+        give: Give,
+        *,
+        wallClock: Callable[[], float] = time.time,
+        variables: Pairs = (),
+    ) -> None:
+        """
+        @param give: gives a task to a process class, such as C{Placing.run}.
+        @param wallClock: seconds since 1970: tasks and orders wait for dates.
+        @param variables: of the environment of every task.
+        """
+        self.jobs: dict[str, Job] = {}
+        self.observers = Observers()
+        self.tasks = StartedTasks(give, wallClock, self.observers, self._ended)
+        self.book = OrderBook(self._wake, self.observers)
+        self._clock = clock
+        self._wallClock = wallClock
+        self._variables = variables
+        self._standing: dict[tuple[str, str], ConfiguredOrder] = {}
+        self._awake: dict[str, None] = {}
+        self._starved: set[str] = set()
+        self._times: list[tuple[float, str]] = []
+        self._timer: IDelayedCall | None = None
+        self._stopping = False
+
+    def configure(self, objects: Objects) -> None:
+        """
+        Have these jobs, chains and standing orders from now on. Tasks that run
+        go on as they were started.
+        """
+        now = self._wallClock()
+        wanted = {job.name: job for job in objects.jobs}
+        for name, configured in wanted.items():
+            if name in self.jobs:
+                self.jobs[name].configure(configured)
+            else:
+                self.jobs[name] = Job(configured, stopped=not configured.enabled)
+        self.book.configure(objects.chains, wanted, now)
+        for job in list(self.jobs.values()):
+            if job.name not in wanted:
+                self._removeJob(job)
+        self._configureOrders(objects, now)
+        for name in self.jobs:
+            self._wake(name)
+
+    def job(self, name: str) -> Job:
+        """
+        A job by its path without the leading slash.
+
+        @raise CommandRefused: there is none.
+        """
+        if name not in self.jobs:
+            raise CommandRefused("SCHEDULER-161", f"There is no Job '{name and '/' + name}'")
+        return self.jobs[name]
+
+    def startJob(
+        self,
+        name: str,
+        *,
+        startAt: float = 0.0,
+        taskName: str = "",
+        parameters: Pairs = (),
+        environment: Pairs = (),
+        cause: str = "queue_at",
+    ) -> StartedTask:
+        """
+        Have a job start a task, when it is time and its turn.
+
+        @param startAt: seconds since 1970; 0 for now.
+        @raise CommandRefused: that cannot be.
+        """
+        job = self.job(name)
+        task = self.tasks.add(
+            job.configured,
+            startAt=startAt,
+            cause=cause,
+            name=taskName,
+            parameters=parameters,
+            environment=environment,
+        )
+        job.queue(task)
+        self._wake(name)
+        return task
+
+    def withdraw(self, task: StartedTask) -> None:
+        """
+        Let a task not run that waits.
+        """
+        if task.given is None:
+            task.killed = True
+            self.tasks.discard(task, Outcome(Reason.CANCELLED))
+        elif task.waits:
+            self.tasks.withdraw(task)
+
+    def kill(self, task: StartedTask, signal: int, grace: float) -> None:
+        """
+        End a task, wherever it stands.
+        """
+        if task.given is None:
+            self.withdraw(task)
+        else:
+            self.tasks.kill(task, signal, grace)
+
+    def modifyJob(self, name: str, command: str) -> None:
+        """
+        Obey one of JobScheduler's words for a job.
+
+        @raise CommandRefused: there is no such job or word.
+        """
+        job = self.job(name)
+        match command:
+            case "stop":
+                job.stopped = True
+            case "unstop":
+                job.unstop()
+            case "start":
+                job.unstop()
+                if not job.configured.order:
+                    self.startJob(name)
+            case "wake":
+                job.delayUntil = 0.0
+                if not (job.stopped or job.configured.order or job.running or job.queued):
+                    self.startJob(name)
+            case "suspend":
+                job.suspended = True
+            case "continue":
+                job.suspended = False
+            case "end" | "reread":
+                # A shell task cannot be asked to end; files are read when they change.
+                pass
+            case "remove":
+                raise CommandRefused(
+                    "jsremote-unsupported", f"Job '/{name}' is configured: remove its file"
+                )
+            case _:
+                raise CommandRefused("SCHEDULER-106", f"Unknown command for task: {command}")
+        self._wake(name)
+
+    def addOrder(self, new: NewOrder, *, replaces: bool = True) -> Order:
+        """
+        Take an order; L{OrderBook.add}.
+        """
+        order = self.book.add(new, self._wallClock(), replaces=replaces)
+        self._look()
+        return order
+
+    def modifyOrder(self, chain: str, identifier: str, change: OrderChange) -> None:
+        """
+        Change an order; L{OrderBook.modify}.
+        """
+        self.book.modify(chain, identifier, change, self._wallClock())
+        self._look()
+
+    def removeOrder(self, chain: str, identifier: str) -> None:
+        """
+        Remove an order; L{OrderBook.remove}.
+        """
+        self.book.remove(chain, identifier, self._wallClock())
+
+    def stop(self) -> Deferred[None]:
+        """
+        Start nothing more and end what runs.
+
+        @return: fires when all tasks are over.
+        """
+        self._stopping = True
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        given = []
+        for task in list(self.tasks.alive.values()):
+            if task.given is None:
+                self.tasks.discard(task, Outcome(Reason.CANCELLED))
+            else:
+                given.append(task.given.done)
+                task.given.cancel()
+        return DeferredList(given).addCallback(lambda _: None)
+
+    # ------------------------------------------------------------------ turns
+
+    def _wake(self, name: str) -> None:
+        """
+        Look at a job soon: what it waited for may have come.
+        """
+        self._awake[name] = None
+        self._look()
+
+    def _look(self) -> None:
+        self._setTimer(0.0)
+
+    def _setTimer(self, delay: float) -> None:
+        if self._stopping:
+            return
+        if self._timer is not None:
+            if self._timer.getTime() <= self._clock.seconds() + delay:
+                return
+            self._timer.cancel()
+        self._timer = self._clock.callLater(delay, self._serve)
+
+    def _serve(self) -> None:
+        """
+        Give turns to those who can have one now.
+        """
+        self._timer = None
+        now = self._wallClock()
+        nextOrder = self.book.nextTime(now)  # wakes the jobs of those that are due
+        while self._times and self._times[0][0] <= now:
+            self._awake[heappop(self._times)[1]] = None
+        awake, self._awake = self._awake, {}
+        for name in awake:
+            if name in self.jobs:
+                self._startAll(self.jobs[name], now)
+        when = min(nextOrder, self._times[0][0] if self._times else NEVER)
+        if when != NEVER:
+            self._setTimer(min(max(0.0, when - now), _LOOK_AGAIN))
+        if self._awake:
+            self._look()
+
+    def _startAll(self, job: Job, now: float) -> None:
+        name = job.name
+        while job.mayStart(now):
+            task = job.next(now)
+            if task is None:
+                if not self.book.hasReady(name, now):
+                    break
+                try:
+                    task = self.tasks.add(
+                        job.configured,
+                        cause="order",
+                        take=lambda number: self.book.take(name, number, now),
+                    )
+                except CommandRefused:
+                    self._starved.add(name)
+                    break
+            task.job = job.configured
+            job.running[task.number] = task
+            self.tasks.start(task, self._variables)
+        if now < job.delayUntil:
+            heappush(self._times, (job.delayUntil, name))
+        elif job.nextTime() > now:
+            heappush(self._times, (job.nextTime(), name))
+
+    def _ended(self, task: StartedTask) -> None:
+        now = self._wallClock()
+        outcome = task.outcome
+        assert outcome is not None
+        if task.order is not None:
+            text = outcome.text or f"task {task.number} {outcome.reason}"
+            verdict = _verdict(task, outcome)
+            self.book.finished(task.order, verdict, outcome.returnValues, now, text)
+        job = self.jobs.get(task.job.name)
+        if job is None:
+            return
+        again = job.ended(task, now)
+        if again is not None and task.order is None and not (job.removed or self._stopping):
+            self.startJob(
+                job.name,
+                startAt=now + again,
+                taskName=task.name,
+                parameters=task.parameters,
+                environment=task.environment,
+                cause="delay_after_error",
+            )
+        if job.removed and not job.running:
+            del self.jobs[job.name]
+        self._wake(job.name)
+        for name in self._starved:
+            self._wake(name)
+        self._starved.clear()
+
+    # ---------------------------------------------------------- configuration
+
+    def _removeJob(self, job: Job) -> None:
+        job.removed = True
+        for task in job.queued:
+            self.withdraw(task)
+        if not job.running:
+            del self.jobs[job.name]
+
+    def _configureOrders(self, objects: Objects, now: float) -> None:
+        wanted = {(order.chain, order.id): order for order in objects.orders}
+        for key in self._standing:
+            if key not in wanted and key[0] in self.book.chains:
+                try:
+                    self.book.remove(*key, now)
+                except CommandRefused:
+                    pass  # by a command, before
+        before, self._standing = self._standing, {}
+        for key, order in wanted.items():
+            if before.get(key) == order and key[0] in self.book.chains:
+                self._standing[key] = order
+                continue
+            try:
+                self.book.add(_asked(order), now)
+            except CommandRefused as refused:
+                # Its chain may come; then it is tried again.
+                self._log.warn("{place}: {text}", place=order.place, text=refused.text)
+            else:
+                self._standing[key] = order
+
+
+def _asked(order: ConfiguredOrder) -> NewOrder:
+    return NewOrder(
+        order.chain,
+        order.id,
+        order.title,
+        order.state,
+        order.endState,
+        order.priority,
+        order.parameters,
+        NEVER if order.waits else 0.0,
+        standing=True,
+    )
+
+
+def _verdict(task: StartedTask, outcome: Outcome) -> Verdict:
+    if outcome.reason in _UNKNOWN:
+        return Verdict.LOST
+    if outcome.reason is Reason.CANCELLED and not task.killed:
+        return Verdict.UNDONE
+    return Verdict.FAILED if task.failed else Verdict.SUCCEEDED

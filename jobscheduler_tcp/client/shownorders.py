@@ -1,0 +1,58 @@
+"""
+How orders and job chains look in JobScheduler's answers.
+
+What stands here beyond its words (C{lost}) its readers pass over.
+"""
+
+from __future__ import annotations
+
+from jobscheduler_tcp.client.order import NEVER, Order
+from jobscheduler_tcp.plaincommands import timestamp
+from jobscheduler_tcp.wire.documents import Element, element
+
+
+def orderElement(order: Order) -> Element:
+    """
+    An order.
+    """
+    folder = order.chain.rpartition("/")[0]
+    attributes = {"path": f"/{folder}", "order": order.id, "id": order.id}
+    if order.at:
+        attributes["next_start_time"] = _time(order.at)
+    if order.title:
+        attributes["title"] = order.title
+    attributes["state"] = order.state
+    attributes["initial_state"] = order.initialState
+    if order.endState:
+        attributes["end_state"] = order.endState
+    attributes["job_chain"] = f"/{order.chain}"
+    if order.job:
+        attributes["job"] = f"/{order.job}"
+    if order.task:
+        attributes["task"] = str(order.task)
+        attributes["in_process_since"] = timestamp(order.inProcessSince)
+    if order.text:
+        attributes["state_text"] = order.text
+    attributes["priority"] = str(order.priority)
+    attributes["created"] = timestamp(order.created)
+    if order.at:
+        attributes["setback" if order.setBack else "at"] = _time(order.at)
+    if order.setbacks:
+        attributes["setback_count"] = str(order.setbacks)
+    attributes |= _yes(
+        suspended=order.suspended, touched=order.touched, lost=order.lost, removed=order.removed
+    )
+    if order.began:
+        attributes["start_time"] = timestamp(order.began)
+    if order.ended:
+        attributes["end_time"] = timestamp(order.ended)
+    state = element("file_based", {"state": "not_initialized"}, [element("requisites")])
+    return element("order", attributes, [state])
+
+
+def _yes(**flags: bool) -> dict[str, str]:
+    return {name: "yes" for name, value in flags.items() if value}
+
+
+def _time(seconds: float) -> str:
+    return "never" if seconds == NEVER else timestamp(seconds)
