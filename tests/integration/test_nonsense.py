@@ -8,10 +8,12 @@ from __future__ import annotations
 import re
 import socket
 from contextlib import ExitStack
+from threading import Event
 
 import psutil
 from twisted.internet.threads import deferToThread
 
+from tests.integration.between import Between
 from tests.integration.plain import (
     HELLO,
     LOOPBACK,
@@ -159,7 +161,7 @@ class NonsenseTests(CommandTestCase):
     async def test_callbackPort(self) -> None:
         """
         At the callback port of a client whose remote has not called yet: one
-        line for each place that it comes from.
+        line for each place that it comes from. Then the job succeeds.
         """
         words = {
             "a frame of 4 GiB": b"\xff\xff\xff\xffC\0\0\0\0" + b"x" * 100_000,
@@ -169,29 +171,33 @@ class NonsenseTests(CommandTestCase):
             "a long map": b"\0\0\0\x0aC\0\0\0\0\xdf\xff\xff\xff\xff",
             **{what: NONSENSE[what] for what in ("10 MB of no XML", "HTTP", "TLS", "entities")},
         }
-        # It takes the start, and never calls.
-        deaf = self.stack.enter_context(socket.create_server((LOOPBACK, 0)))
-        address = f"{LOOPBACK}:{deaf.getsockname()[1]}"
+        remote = int((await self.remote()).rpartition(":")[2])
+        over = Event()
+        between = Between(
+            self.stack, remote, passing=lambda said: b"start_remote" in said and over.wait(PATIENCE)
+        )
+        self.addCleanup(over.set)
         callback = freeRange(1)
         config = self.write(
             "client.xml",
             "<spooler><config><process_classes>"
-            f'<process_class name="deaf" remote_scheduler="{address}"/>'
-            '</process_classes><jobs><job name="a" process_class="deaf">'
+            f'<process_class name="slow" remote_scheduler="{LOOPBACK}:{between.port}" '
+            'max_processes="1"/>'
+            '</process_classes><jobs><job name="a" process_class="slow">'
             '<script language="shell">true</script></job></jobs></config></spooler>',
         )
         ports = ("--callback-ports", f"{callback}-{callback}")
         client = self.service("client", "--config", config, *ports)
         command = await portOf(client, "client")
         self.assertEqual((await ask(command, '<start_job job="/a"/>')).name, "ok")
-        await client.says("CallbackFactory starting on.*")
-        await self.until(lambda: b"is asked for" in client.output)
+        await self.until(lambda: b"start_remote" in between.said)
         seen = len(client.output)
         for number, (what, said) in enumerate(words.items(), 2):
             got = await deferToThread(self.talk, callback, said, f"127.0.0.{number}")
             self.assertEqual(got, (b"", "reset"), what)
             seen = await self.saysOneLine(client, what, seen)
-        self.assertEqual((await ask(command, "<show_state/>")).name, "state")
+        over.set()
+        await client.says("Task 1 of job a is over: exited 0.*")
 
     async def test_provenClient(self) -> None:
         """
