@@ -80,7 +80,10 @@ class ClassicTests(CommandTestCase):
         prints arrives as it was.
         """
         remote = await self.remote()
-        text = 'printf "%s|%s|ß\\n" "$SCHEDULER_PARAM_STRASSE" "$V"; printf "\\303\\244\\377\\001\\n"\n'
+        text = (
+            'printf "%s|%s|ß\\n" "$SCHEDULER_PARAM_STRASSE" "$V"\n'
+            'printf "\\303\\244\\377\\001\\n"\n'
+        )
         script = self.write("script", text)
         options = ("--param", "strasse=äöü <&>\"'$x", "--env", "V=grün")
         got, out, err = await self.jsremote(*RUN, remote, *options, "-s", script)
@@ -133,7 +136,7 @@ class ClassicTests(CommandTestCase):
         endpoint = TCP4ClientEndpoint(installed, host, int(port))
         ports = CallbackPorts(installed, tcpListen(installed), 31099, 31000)  # type: ignore[arg-type]  # the reactor has all that
         processClass = ProcessClass("", endpoint, 50, dialect=Dialect.CLASSIC)
-        client = ClientService(installed, ports, [processClass])  # type: ignore[arg-type]  # it tells the time
+        client = ClientService(installed, ports, [processClass])
         client.startService()
         receivers = [RecordingReceiver() for _ in range(50)]
         jobs = [
