@@ -90,6 +90,7 @@ class ClassicListenerTests(SynchronousTestCase):
             stranger=lambda host: None,
         )
         self.listener.remoteCalled()
+        self.listener.beginning()
         self.listener.logged(0, "SCHEDULER-987  Starting process")
         self.listener.scriptStarted()
 

@@ -492,6 +492,12 @@ class Receiver:
         """
         self.events.append("called")
 
+    def beginning(self) -> None:
+        """
+        It may run now.
+        """
+        self.events.append("beginning")
+
     def scriptStarted(self) -> None:
         """
         The script runs.
@@ -574,7 +580,9 @@ class ClientReplay(Replay):
         self.test.assertIsNone(self.next())
         self.test.assertTrue(self.transport.disconnecting)
         protocol.connectionLost(Failure(ConnectionDone()))
-        self.test.assertEqual(receiver.events, ["called", "started", "ended", "returned", "closed"])
+        self.test.assertEqual(
+            receiver.events, ["called", "beginning", "started", "ended", "returned", "closed"]
+        )
         self.test.assertEqual(receiver.result, conversation.result())
         self.test.assertEqual(receiver.returned, conversation.returned())
         texts = [text for text in receiver.texts if not text.startswith("SCHEDULER-987")]

@@ -60,6 +60,11 @@ class IClassicReceiver(ITaskListener, TypingProtocol):
         The confirmation connection stands.
         """
 
+    def beginning(self) -> None:
+        """
+        The remote is told to begin the job: from now on it may run.
+        """
+
     def scriptStarted(self) -> None:
         """
         The remote has begun the job.
@@ -267,6 +272,7 @@ class ClassicCallbackProtocol(Protocol):
 
     async def _begin(self, server: int) -> None:
         objects = self._objects
+        self._owner.receiver.beginning()
         try:
             await self._method(server, "begin", objects.references(), objects.names())
         except _Refused as refused:

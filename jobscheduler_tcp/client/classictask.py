@@ -142,6 +142,7 @@ class ClassicListener:
         self._watcher = watcher
         self._kill = kill
         self._cause: Reason | None = None
+        self._mayRun = False
         self._begun: float | None = None
         self._sizes = {Stream.STDOUT: 0, Stream.STDERR: 0}
         self._digests = {Stream.STDOUT: sha256(), Stream.STDERR: sha256()}
@@ -188,6 +189,12 @@ class ClassicListener:
         self._watcher.callerClaims()
         self._watcher.callerProven()
         self._receiver.taskAttached(self, TaskAttached(self._task))
+
+    def beginning(self) -> None:
+        """
+        From here on nobody knows, unless the remote tells it.
+        """
+        self._mayRun = True
 
     def scriptStarted(self) -> None:
         """
@@ -268,6 +275,10 @@ class ClassicListener:
         """
         The connection broke.
         """
+        if not self._mayRun:
+            text = f"the connection broke before the job began: {reason.getErrorMessage()}"
+            self._end(self._cause or Reason.NOT_STARTED, note=text)
+            return
         self._stop()
         self._receiver.confirmationLost(reason)
 
