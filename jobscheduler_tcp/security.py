@@ -78,6 +78,20 @@ class AllowedHosts:
         return Level.NONE if level is None else level
 
 
+def networkOf(host: str) -> str:
+    """
+    What an entry of L{AllowedHosts} means, as a network with its length, such as
+    C{192.168.1.0/24}; one address as it is.
+    """
+    address = _address(host)
+    if int(address) == 0:
+        return f"{address}/0"
+    if isinstance(address, IPv6Address) or _classful(address) != address:
+        return str(address)
+    length = _classLength(address)
+    return f"{address}/{length}" if length < 32 else str(address)
+
+
 _EVERYBODY = IPv4Address(0)
 _EVERYBODY_6 = IPv6Address(0)
 
@@ -92,7 +106,10 @@ def _address(host: str) -> IPv4Address | IPv6Address:
 
 
 def _classful(address: IPv4Address | IPv6Address) -> IPv4Address:
-    number = int(address)
-    first = number >> 24
-    bits = 8 if first < 128 else 16 if first < 192 else 24 if first < 224 else 32
-    return IPv4Address(number >> (32 - bits) << (32 - bits))
+    bits = 32 - _classLength(address)
+    return IPv4Address(int(address) >> bits << bits)
+
+
+def _classLength(address: IPv4Address | IPv6Address) -> int:
+    first = int(address) >> 24
+    return 8 if first < 128 else 16 if first < 192 else 24 if first < 224 else 32

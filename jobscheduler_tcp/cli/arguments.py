@@ -37,6 +37,12 @@ _DESCRIPTION = """\
 Run jobs on a remote that confirms them on a connection of its own.
 """
 
+_DOCTOR = """\
+Run a task that does nothing at a remote, and tell of every leg of its way whether it stands:
+name, command connection, negotiation, round trip, clocks, authorisation, callback port,
+connect-back, task, and whether the callback ports suffice.
+"""
+
 _RUN = """\
 Run a shell script or a program at a remote, as if it ran here: its output is this
 command's output, its exit code this command's exit code.
@@ -140,6 +146,48 @@ def _parsers() -> tuple[_Parser, _Parser]:
     _addRemote(ports, CLIENT)
     ports.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
+    doctor = commands.add_parser(
+        "doctor",
+        help="examine the whole way of a job to a remote and back",
+        description=_DOCTOR,
+        epilog="exit code: 0 all is well, 1 there are warnings, 2 there are errors",
+        allow_abbrev=False,
+    )
+    _addRemote(doctor)
+    _addConfig(doctor, "for its process classes and callback ports")
+    doctor.add_argument(
+        "--callback-ports",
+        type=_ports,
+        metavar="LOW-HIGH",
+        help="where the remote may connect back to (default: the file's, else 59900-59999)",
+    )
+    doctor.add_argument(
+        "--start-timeout",
+        type=_seconds,
+        default=60.0,
+        metavar="SECONDS",
+        help="how long to wait for the task to be confirmed (default: 60)",
+    )
+    doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
+    firewall = commands.add_parser(
+        "firewall",
+        help="print the rules that a firewall needs",
+        description="Print the rules for incoming connections that a client, or a remote, needs. "
+        "Nothing is changed.",
+        allow_abbrev=False,
+    )
+    _addConfig(firewall, "for addresses and ports")
+    firewall.add_argument(
+        "--role", choices=("client", "remote"), help="whose host it is (default: the file tells)"
+    )
+    firewall.add_argument(
+        "--format",
+        choices=("all", "nftables", "firewalld", "ufw", "table"),
+        default="all",
+        help="for which firewall; table is for people who fill in forms (default: all)",
+    )
+
     version = commands.add_parser("version", help="say which version this is", allow_abbrev=False)
     version.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser, run
@@ -154,6 +202,10 @@ def _addRemote(parser: argparse.ArgumentParser, default: tuple[str, int] = REMOT
         default=default,
         help=f"where it listens (default: {shown(default)})",
     )
+
+
+def _addConfig(parser: argparse.ArgumentParser, what: str) -> None:
+    parser.add_argument("--config", metavar="FILE", help=f"a scheduler.xml, {what}")
 
 
 def _addWork(parser: argparse.ArgumentParser) -> None:

@@ -57,6 +57,14 @@ def _command(arguments: argparse.Namespace) -> int:
             from jobscheduler_tcp.cli.state import state
 
             return state(arguments.remote, arguments.json)
+        case "doctor":
+            from jobscheduler_tcp.cli.doctor import doctor
+
+            return doctor(arguments)
+        case "firewall":
+            from jobscheduler_tcp.cli.firewall import firewall
+
+            return firewall(arguments.config, arguments.role, arguments.format)
         case "ports":
             from jobscheduler_tcp.cli.ports import ports
 

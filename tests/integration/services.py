@@ -240,6 +240,14 @@ class CommandTestCase(ServiceTestCase):
                 pipe.close()
 
 
+def freeRange() -> str:
+    """
+    Some callback ports below those that a system gives to outgoing connections.
+    """
+    low = 20000 + os.getpid() % 1000 * 10
+    return f"{low}-{low + 9}"
+
+
 async def portOf(program: Program, role: str) -> int:
     """
     Wait until a service listens.

@@ -1,0 +1,135 @@
+"""
+C{jsremote doctor} with real processes and sockets of one machine. What only a
+firewall does is in L{tests.integration.test_namespaces}.
+"""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+from typing import Any
+
+from tests.integration.services import CommandTestCase, freeRange
+
+
+class DoctorTests(CommandTestCase):
+    """
+    Every leg of a job's way.
+    """
+
+    async def legs(self, remote: str, *options: str, code: int) -> dict[str, dict[str, Any]]:
+        """
+        The legs of a diagnosis by name, the last of each name.
+        """
+        ports = ("--callback-ports", freeRange())
+        got, out, err = await self.jsremote("doctor", remote, "--json", *ports, *options)
+        self.assertEqual(err, b"")
+        found = json.loads(out)
+        self.assertEqual((got, found["exit_status"]), (code, code), found)
+        self.assertEqual(found["remote"], remote)
+        return {leg["leg"]: leg for leg in found["legs"]}
+
+    async def test_well(self) -> None:
+        """
+        A remote that works: every leg stands, with what it took.
+        """
+        legs = await self.legs(await self.remote(), code=0)
+        self.assertEqual({leg["verdict"] for leg in legs.values()}, {"ok"}, legs)
+        self.assertEqual(
+            list(legs),
+            [
+                *("name resolution", "command connection", "negotiation", "round trip", "clocks"),
+                *("authorisation", "callback port", "connect-back", "task", "port budget"),
+            ],
+        )
+        self.assertEqual(legs["negotiation"]["dialect"], "extended")
+        self.assertEqual(len(legs["round trip"]["pings"]), 5)
+        # One clock for both: the offset is nothing, and the error says how sure that is.
+        self.assertLessEqual(abs(legs["clocks"]["offset"]), legs["clocks"]["error"] + 0.05)
+        port = legs["callback port"]["port"]
+        self.assertEqual(legs["connect-back"]["own"], f"127.0.0.1:{port}")
+        self.assertRegex(legs["connect-back"]["peer"], r"^127\.0\.0\.1:[0-9]+$")
+        self.assertGreater(legs["task"]["pid"], 1)
+
+    async def test_people(self) -> None:
+        """
+        For people the same in lines of 80 columns, without colours in a pipe.
+        """
+        remote = await self.remote()
+        code, out, err = await self.jsremote("doctor", remote, "--callback-ports", freeRange())
+        self.assertEqual((code, err), (0, b""))
+        lines = out.decode().splitlines()
+        self.assertEqual(lines[0], f"jsremote doctor {remote}")
+        self.assertEqual(lines[-1], "next: nothing to do: jobs can run there")
+        self.assertLessEqual(max(map(len, lines)), 80)
+        self.assertNotIn(b"\x1b", out)
+
+    async def test_notAllowed(self) -> None:
+        """
+        Whether this host is not let in at all, or may not start tasks, is told
+        as authorisation, and nothing is executed.
+        """
+        for level in ("none", "info"):
+            remote = await self.remote("--allow", f"127.0.0.1={level}")
+            legs = await self.legs(remote, code=2)
+            self.assertEqual(legs["authorisation"]["verdict"], "error", legs)
+            self.assertIn("allowed_host", legs["authorisation"]["step"])
+            self.assertNotEqual(legs.get("task", {}).get("verdict"), "ok")
+
+    async def test_nobody(self) -> None:
+        """
+        A name that is none, a port where nobody listens, and somebody else.
+        """
+        legs = await self.legs("host.invalid:1", code=2)
+        self.assertEqual(legs["name resolution"]["verdict"], "error")
+        legs = await self.legs("127.0.0.1:1", code=2)
+        self.assertEqual(legs["command connection"]["kind"], "refused")
+        self.assertEqual(legs["command connection"]["errno"], 111)
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            threading.Thread(target=answer, args=(other,), daemon=True).start()
+            legs = await self.legs(f"127.0.0.1:{other.getsockname()[1]}", code=2)
+        self.assertEqual(legs["negotiation"]["verdict"], "error")
+
+    async def test_budget(self) -> None:
+        """
+        A configuration that needs more ports than it has is an error with the
+        class and the option that cures it; one that is wrong is told at once.
+        """
+        config = self.write(
+            "scheduler.xml",
+            '<spooler><config><process_classes><process_class name="build" max_processes="30" '
+            'remote_scheduler="127.0.0.1:4455"/></process_classes></config></spooler>',
+        )
+        legs = await self.legs(
+            await self.remote(), "--config", config, "--callback-ports", "31990-31999", code=2
+        )
+        self.assertIn("process class build (30 tasks)", legs["port budget"]["text"])
+        self.assertEqual(legs["port budget"]["step"], "--callback-ports 31970-31999")
+        self.assertEqual(legs["task"]["verdict"], "ok")
+        wrong = self.write("wrong.xml", "<spooler>")
+        code, out, err = await self.jsremote("doctor", "--config", wrong)
+        self.assertEqual((code, out, err.count(b"\n")), (78, b"", 1))
+
+    async def test_portTaken(self) -> None:
+        """
+        With all ports taken it says so, and by whom.
+        """
+        with socket.create_server(("127.0.0.1", 0)) as taken:
+            number = str(taken.getsockname()[1])
+            legs = await self.legs(
+                await self.remote(), "--callback-ports", number, "--start-timeout", "0.2", code=2
+            )
+        self.assertEqual(legs["callback port"]["verdict"], "error")
+        self.assertIn(number, legs["callback port"]["text"])
+        self.assertEqual(legs["task"]["reason"], "not-started")
+
+
+def answer(listening: socket.socket) -> None:
+    """
+    Be a server of another kind.
+    """
+    caller, _ = listening.accept()
+    with caller:
+        caller.recv(65536)
+        caller.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
