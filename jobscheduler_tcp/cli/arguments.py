@@ -188,6 +188,23 @@ def _parsers() -> tuple[_Parser, _Parser]:
         help="for which firewall; table is for people who fill in forms (default: all)",
     )
 
+    check = commands.add_parser(
+        "check-config",
+        help="say what is wrong with a configuration, or passed over",
+        description="Read scheduler.xml and its live folder, or a live folder alone, as a service "
+        "would. Exit code 0: all is understood, 1: something is passed over or missing, "
+        "2: something is wrong.",
+        allow_abbrev=False,
+    )
+    check.add_argument(
+        "path",
+        nargs="?",
+        metavar="PATH",
+        default=".",
+        help="the file, or the directory that has it, or a live folder (default: .)",
+    )
+    check.add_argument("--json", action="store_true", help="one JSON object on stdout")
+
     version = commands.add_parser("version", help="say which version this is", allow_abbrev=False)
     version.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser, run

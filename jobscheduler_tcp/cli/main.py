@@ -69,6 +69,10 @@ def _command(arguments: argparse.Namespace) -> int:
             from jobscheduler_tcp.cli.ports import ports
 
             return ports(arguments.remote, arguments.json)
+        case "check-config":
+            from jobscheduler_tcp.cli.checkconfig import checkConfig
+
+            return checkConfig(arguments.path, arguments.json)
         case _:
             return _version(arguments.json)
 

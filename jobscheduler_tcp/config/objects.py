@@ -98,7 +98,7 @@ class ObjectReader(PartReader):
                     self.required(child, "delay")
                     number = self.value(child, "error_count", _some, 1)
                     delays.append((number, self.value(child, "delay", _delayOrStop, 0.0)))
-                case _:  # delay_order_after_setback
+                case "delay_order_after_setback":
                     self.attributes(child, ("setback_count", "delay", "is_maximum"))
                     self.required(child, "setback_count")
                     number = self.value(child, "setback_count", _some, 1)
@@ -106,6 +106,8 @@ class ObjectReader(PartReader):
                         maxSetbacks = number
                     if "delay" in child.attributes:
                         setbacks.append((number, self.value(child, "delay", values.duration, 0.0)))
+                case _:
+                    pass  # a description is for those who read the file
         if not script:
             raise self.error(element, f"expected a <script> in job {name}")
         return ConfiguredJob(
