@@ -34,6 +34,7 @@ from jobscheduler_tcp.interfaces import (
 )
 from jobscheduler_tcp.logfile import logFileObserver
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
+from jobscheduler_tcp.tap import keepMemory
 
 Answer = dict[str, Any]
 
@@ -232,6 +233,7 @@ def main() -> None:
     """
     from twisted.internet import reactor  # noqa: PLC0415 - installed when it is imported
 
+    keepMemory()
     port, dialect, log = int(sys.argv[1]), Dialect(sys.argv[2]), Path(sys.argv[3])
     globalLogBeginner.beginLoggingTo(
         [logFileObserver(log.open("w"))], discardBuffer=True, redirectStandardIO=False

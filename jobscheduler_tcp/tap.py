@@ -45,6 +45,10 @@ if TYPE_CHECKING:
     from jobscheduler_tcp.commandport import CommandPortFactory
 
 
+# Twice this is kept of freed memory; the buffers of a connection are smaller.
+_KEPT = 4 * 1024 * 1024
+
+
 class Options(usage.Options):
     """
     What C{twistd jsremote} can be told; the environment and the file can say
@@ -125,9 +129,22 @@ def makeService(options: Options) -> IService:
     # happen for an hour.
     reactor.seconds = time.monotonic
     raiseDescriptorLimit()
+    keepMemory()
     service = _Services(reactor, getattr(options, "parent", None))
     serviceOf(reactor, options.settings, listen(options.settings)).setServiceParent(service)
     return service
+
+
+def keepMemory() -> None:
+    """
+    Let buffers of output be allocated from memory that this process has already.
+
+    The allocator of glibc asks the system anew for each block of 128 KiB or
+    more, and gives it back at once, until it sees one freed that is larger
+    (mallopt(3), M_MMAP_THRESHOLD): it then keeps up to twice as much. The system
+    has to clear such blocks, which takes longer than reading the output.
+    """
+    bytearray(_KEPT)
 
 
 class _Services(MultiService):

@@ -20,6 +20,22 @@ class FrameTests(SynchronousTestCase):
 
     @settings(deadline=None, max_examples=100)
     @given(st.lists(st.binary(max_size=60), max_size=8), sizes)
+    def test_longInPieces(self) -> None:
+        """
+        Long frames come out whole, wherever and into pieces of whatever size they
+        are cut.
+        """
+        payloads = [
+            bytes([number]) * size for number, size in enumerate((70000, 0, 3, 9000, 20000))
+        ]
+        stream = b"".join(frame(payload) for payload in payloads)
+        for size in (3, 1000, 4096, 5000, 70001, 70006, 80000, len(stream)):
+            decoder = FrameDecoder(100000)
+            heard = []
+            for start in range(0, len(stream), size):
+                heard += decoder.feed(stream[start : start + size])
+            self.assertEqual(heard, payloads)
+
     def test_anySplit(self, payloads: list[bytes], lengths: list[int]) -> None:
         """
         Wherever the stream is cut, the same payloads come out.

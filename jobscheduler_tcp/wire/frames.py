@@ -12,6 +12,9 @@ from jobscheduler_tcp.errors import RemoteProtocolError
 
 _LENGTH = Struct(">I")
 
+# A piece of a frame that is shorter is copied to those before it.
+_SHORT = 4096
+
 
 def frame(payload: bytes) -> bytes:
     """
@@ -30,11 +33,14 @@ class FrameDecoder:
         already.
     """
 
-    __slots__ = ("_needed", "_rest", "limit")
+    __slots__ = ("_have", "_kept", "_needed", "limit")
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
-        self._rest = bytearray()
+        # The beginning of a payload that is not complete, its length with it:
+        # how many bytes there are, and how many the next step needs.
+        self._kept: list[bytes | bytearray | memoryview] = []
+        self._have = 0
         self._needed = _LENGTH.size
 
     def feed(self, data: bytes) -> Iterator[bytes]:
@@ -44,20 +50,25 @@ class FrameDecoder:
 
         @raise RemoteProtocolError: the peer announced a frame above the limit.
         """
-        if self._rest:
-            self._rest += data
-            # Nothing is copied before a frame is complete, so that a frame that
-            # comes byte by byte costs no more than its length.
-            if len(self._rest) < self._needed:
-                return
-            data = bytes(self._rest)
-            self._rest.clear()
         start = 0
+        if self._kept:
+            missing = self._needed - self._have
+            if len(data) < missing:
+                self._keep(data)
+                return
+            if self._needed > _LENGTH.size:
+                # Most of a long frame came in pieces: they are joined only once.
+                payload = self._joined(memoryview(data)[:missing])
+                start = missing
+                self._forget()
+                yield payload
+            else:
+                data = b"".join([*self._kept, data])
+                self._forget()
         available = len(data)
         while True:
             body = start + _LENGTH.size
             if available < body:
-                self._needed = _LENGTH.size
                 break
             (size,) = _LENGTH.unpack_from(data, start)
             if size > self.limit:
@@ -67,4 +78,26 @@ class FrameDecoder:
                 break
             start = body + size
             yield data[body:start]
-        self._rest += data[start:]
+        if start < available:
+            self._keep(memoryview(data)[start:] if available - start >= _SHORT else data[start:])
+
+    def _keep(self, data: bytes | memoryview) -> None:
+        self._have += len(data)
+        if len(data) >= _SHORT:
+            self._kept.append(data)
+        elif self._kept and type(self._kept[-1]) is bytearray:
+            # A frame that comes byte by byte takes no more memory than its bytes.
+            self._kept[-1] += data
+        else:
+            self._kept.append(bytearray(data))
+
+    def _joined(self, last: memoryview) -> bytes:
+        first = self._kept[0]
+        if len(first) < _LENGTH.size:
+            return b"".join([*self._kept, last])[_LENGTH.size :]
+        return b"".join([memoryview(first)[_LENGTH.size :], *self._kept[1:], last])
+
+    def _forget(self) -> None:
+        self._kept = []
+        self._have = 0
+        self._needed = _LENGTH.size
