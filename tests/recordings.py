@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-DIRECTORY = Path(
-    os.environ.get("JSREMOTE_RECORDINGS") or Path(__file__).parent / "data" / "recordings"
-)
+# The project's own, some of which tests need by name; and those to be replayed.
+OWN = Path(__file__).parent / "data" / "recordings"
+DIRECTORY = Path(os.environ.get("JSREMOTE_RECORDINGS") or OWN)
 
 
 @dataclass(frozen=True)
@@ -38,14 +38,41 @@ def names() -> list[str]:
     """
     The names of all recordings of traffic.
     """
-    return sorted(path.stem for path in DIRECTORY.glob("*.json") if path.stem != "commands")
+    return sorted(
+        path.stem
+        for path in DIRECTORY.glob("*.json")
+        if all("connection" in event for event in json.loads(path.read_text("utf-8")))
+    )
 
 
-def events(name: str) -> Iterator[Event]:
+def commands() -> list[dict[str, str]]:
+    """
+    Requests to the XML port of a real client, and the answers.
+    """
+    path = DIRECTORY / "commands.json"
+    found = json.loads((path if path.exists() else OWN / path.name).read_text("utf-8"))
+    return [dict(exchange) for exchange in found]
+
+
+def commandConnections() -> Iterator[tuple[str, list[Event]]]:
+    """
+    All command connections that were made, with their names.
+    """
+    for name in names():
+        connections: dict[str, list[Event]] = {}
+        for event in events(name):
+            if event.connection.startswith("CMD"):
+                connections.setdefault(event.connection, []).append(event)
+        for connection, found in connections.items():
+            if any(event.kind == "DATA" and event.speaker == "client" for event in found):
+                yield f"{name} {connection}", found
+
+
+def events(name: str, directory: Path = DIRECTORY) -> Iterator[Event]:
     """
     What happened in one recording, in order.
     """
-    for event in json.loads((DIRECTORY / f"{name}.json").read_text("utf-8")):
+    for event in json.loads((directory / f"{name}.json").read_text("utf-8")):
         yield Event(
             event["t"],
             event["connection"],

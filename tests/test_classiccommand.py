@@ -4,8 +4,6 @@ The command connection of a classic task, against what real remotes answered.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
@@ -60,19 +58,6 @@ class Recorded(Protocol):
         Remember.
         """
         self.lost = reason
-
-
-def commandConnections() -> Iterator[tuple[str, list[recordings.Event]]]:
-    """
-    The recorded command connections of single tasks.
-    """
-    for name in recordings.names():
-        connections: dict[str, list[recordings.Event]] = {}
-        for event in recordings.events(name):
-            if event.connection.startswith("CMD"):
-                connections.setdefault(event.connection, []).append(event)
-        for connection, events in connections.items():
-            yield f"{name} {connection}", events
 
 
 class ClassicCommandConnectionTests(SynchronousTestCase):
@@ -136,7 +121,7 @@ class ClassicCommandConnectionTests(SynchronousTestCase):
         real client, and we take the real remote's answers.
         """
         played = 0
-        for name, events in commandConnections():
+        for name, events in recordings.commandConnections():
             said = b"".join(e.data for e in events if e.speaker == "client" and e.kind == "DATA")
             if b'kind="process"' not in said or b"close" not in said:
                 continue
@@ -177,7 +162,7 @@ class ClassicCommandConnectionTests(SynchronousTestCase):
         """
         (answer,) = [
             event.data
-            for event in recordings.events("21_security_info")
+            for event in recordings.events("21_security_info", recordings.OWN)
             if event.speaker == "remote" and event.kind == "DATA"
         ]
         connection, answers = self.start()

