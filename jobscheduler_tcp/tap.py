@@ -30,7 +30,6 @@ from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client.localports import ephemeralPorts, reservedPorts
 from jobscheduler_tcp.client.portbudget import Demand, PortBudget
 from jobscheduler_tcp.config.livefolder import LiveFolder, merged
-from jobscheduler_tcp.config.model import ConfiguredClass, Objects
 from jobscheduler_tcp.config.settings import OPTIONS, Settings, endpoint, settingsOf
 from jobscheduler_tcp.errors import ConfigurationError, PortTaken
 from jobscheduler_tcp.interfaces import ICallbackReactor, IDialReactor, ILaunchReactor
@@ -39,10 +38,11 @@ from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.sockets import listenOrTell
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
     from jobscheduler_tcp.client.scheduler import Scheduler
     from jobscheduler_tcp.commandport import CommandPortFactory
+    from jobscheduler_tcp.config.model import Objects
 
 
 # Twice this is kept of freed memory; the buffers of a connection are smaller.
@@ -284,8 +284,7 @@ def _client(
     )
     factory = CommandPortFactory(allowedHosts(settings).levelOf, commands.commands(), reactor)
     service = MultiService()
-    known = merged(configuration.objects, folder.read().objects if folder else Objects())
-    service.addService(BudgetReport(budgetOf(settings, known.processClasses)))
+    service.addService(BudgetReport(budgetOf(settings)))
     # They are stopped the other way round: what is not given to the client any
     # more need not be ended there.
     service.addService(client)
@@ -335,15 +334,19 @@ class _Scheduling(Service):
         return self._scheduler.stop()
 
 
-def budgetOf(settings: Settings, classes: Iterable[ConfiguredClass]) -> PortBudget:
+def budgetOf(settings: Settings) -> PortBudget:
     """
     Whether the callback ports suffice for the process classes.
     """
+    objects = settings.configuration.objects
+    folder = liveFolder(settings)
+    if folder is not None:
+        objects = merged(objects, folder.read().objects)
     first, last = settings.callbackPorts.value
     return PortBudget(
         tuple(
             Demand(configured.name, configured.maxProcesses)
-            for configured in classes
+            for configured in objects.processClasses
             if configured.host
         ),
         first,
