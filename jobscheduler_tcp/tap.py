@@ -250,10 +250,12 @@ def _client(
     ports = CallbackPorts(reactor, tcpListen(cast(ICallbackReactor, reactor)), first, last)
     client = ClientService(reactor, ports, [], bootId=bootId())
 
-    def processClass(name: str, host: str, port: int, maxProcesses: int) -> ProcessClass:
+    def processClass(
+        name: str, host: str, port: int, maxProcesses: int, dialect: str
+    ) -> ProcessClass:
         # IPv4, as the callback ports are: a remote calls back the way we came.
         remote = TCP4ClientEndpoint(reactor, host, port)
-        return ProcessClass(name, remote, maxProcesses, endpoint(host, port), Dialect.AUTO)
+        return ProcessClass(name, remote, maxProcesses, endpoint(host, port), Dialect(dialect))
 
     placing = Placing(reactor, client, processClass)
     ip, _, port = where.rpartition(":")

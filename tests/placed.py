@@ -11,7 +11,7 @@ from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.task import Clock
 
 from jobscheduler_tcp.client.placing import Placing
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import TaskKilled, TaskStarted, Work
 from jobscheduler_tcp.outcome import Outcome
@@ -103,8 +103,8 @@ def placingWith(clock: Clock, runner: FakeRunner) -> Placing:
     Make the process classes of a client that runs fakes.
     """
 
-    def make(name: str, host: str, port: int, maxProcesses: int) -> ProcessClass:
+    def make(name: str, host: str, port: int, maxProcesses: int, dialect: str) -> ProcessClass:
         remote = TCP4ClientEndpoint(clock, host, port)
-        return ProcessClass(name, remote, maxProcesses, f"{host}:{port}")
+        return ProcessClass(name, remote, maxProcesses, f"{host}:{port}", Dialect(dialect))
 
     return Placing(clock, runner, make)

@@ -7,14 +7,17 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from twisted.internet.task import Clock
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.service import ClientService
+from jobscheduler_tcp.config.model import ConfiguredClass
 from jobscheduler_tcp.errors import RemoteProtocolError
 from jobscheduler_tcp.messages import RequestFailed, Stream, Work
 from jobscheduler_tcp.outcome import Reason
@@ -22,6 +25,7 @@ from jobscheduler_tcp.remote import command
 from jobscheduler_tcp.remote.returnvalues import VARIABLE
 from jobscheduler_tcp.security import Level
 from jobscheduler_tcp.testing import End, FakeProcess, MemoryNetwork
+from tests.placed import FakeRunner, placingWith
 from tests.scripted import ScriptedRemote
 from tests.test_flow import CALLBACK, CLIENT, CODE, REMOTE, Diagram
 
@@ -383,6 +387,25 @@ class ClassicTests(Behaviours, SynchronousTestCase):
         self.assertIs(self.successResultOf(job.done).reason, Reason.CALLBACK_TIMEOUT)
         self.assertEqual(diagram.launcher.launched, [])
         diagram.stop(self)
+
+
+class ConfiguredTests(SynchronousTestCase):
+    """
+    The dialect of a process class of the configuration.
+    """
+
+    def test_changed(self) -> None:
+        """
+        It is the dialect of its remotes, and may be changed while the client
+        runs.
+        """
+        runner = FakeRunner()
+        placing = placingWith(Clock(), runner)
+        configured = ConfiguredClass("old", "a.example", 4455, 2, "scheduler.xml:2")
+        for dialect in ("auto", "classic", "classic", "extended"):
+            placing.configure([replace(configured, dialect=dialect)])
+            (speaks,) = [each.speaks for each in runner.classes.values()]
+            self.assertIs(speaks, Dialect(dialect))
 
 
 class AutoTests(SynchronousTestCase):

@@ -199,6 +199,17 @@ class ReadTests(FolderTestCase):
         (found,) = self.read().objects.processClasses
         self.assertEqual(found.remotes, (("a", 1), ("b", 2)))
         self.assertEqual((found.rotates, found.timeout, found.maxProcesses), (True, 60.0, 3))
+        self.assertEqual(found.dialect, "auto")
+
+    def test_dialect(self) -> None:
+        """
+        A process class may say what its remotes speak.
+        """
+        self.write(
+            "old.process_class.xml", '<process_class remote_scheduler="a:1" dialect="classic"/>'
+        )
+        (found,) = self.read().objects.processClasses
+        self.assertEqual(found.dialect, "classic")
 
     def test_unsupported(self) -> None:
         """

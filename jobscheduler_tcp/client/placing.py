@@ -102,6 +102,7 @@ class Remote:
 
     name: str
     address: str
+    dialect: str = "auto"
     downUntil: float = 0.0
     text: str = ""
 
@@ -213,11 +214,11 @@ class Placing:
         self,
         clock: IReactorTime,
         runner: Runner,
-        make: Callable[[str, str, int, int], ProcessClass],
+        make: Callable[[str, str, int, int, str], ProcessClass],
     ) -> None:
         """
-        @param make: makes the process class for one remote: its name, host, port
-            and capacity.
+        @param make: makes the process class for one remote: its name, host, port,
+            capacity and dialect.
         """
         self.classes: dict[str, RemoteClass] = {}
         self._clock = clock
@@ -254,15 +255,16 @@ class Placing:
         return self.classes[name]
 
     def _configure(self, known: RemoteClass, wanted: ConfiguredClass | None) -> None:
-        before = {each.address: each for each in known.remotes}
+        dialect = wanted.dialect if wanted is not None else "auto"
+        before = {(each.address, each.dialect): each for each in known.remotes}
         known.configured = wanted
         known.remotes = []
         for host, port in wanted.remotes if wanted is not None else ():
             address = endpoint(host, port)
-            remote = before.pop(address, None)
+            remote = before.pop((address, dialect), None)
             if remote is None:
-                remote = Remote(f"{known.name} {address}", address)
-                self._runner.addProcessClass(self._make(remote.name, host, port, _ENOUGH))
+                remote = Remote(f"{known.name} {address} {dialect}", address, dialect)
+                self._runner.addProcessClass(self._make(remote.name, host, port, _ENOUGH, dialect))
             known.remotes.append(remote)
         for gone in before.values():
             self._runner.removeProcessClass(gone.name)

@@ -47,6 +47,7 @@ class ConfiguredClass:
         first that is there.
     @ivar timeout: seconds for which a task waits for a remote that is down; 0
         for any time.
+    @ivar dialect: C{auto}, C{classic} or C{extended}.
     """
 
     name: str
@@ -57,6 +58,7 @@ class ConfiguredClass:
     others: tuple[tuple[str, int], ...] = ()
     rotates: bool = False
     timeout: float = 0.0
+    dialect: str = "auto"
 
     @property
     def remotes(self) -> tuple[tuple[str, int], ...]:

@@ -137,7 +137,7 @@ class ObjectReader(PartReader):
         """
         A C{<process_class>}.
         """
-        known = ("name", "max_processes", "remote_scheduler", "timeout", "select")
+        known = ("name", "max_processes", "remote_scheduler", "timeout", "select", "dialect")
         self.attributes(element, known, unsupported.PROCESS_CLASS_ATTRIBUTES)
         remotes: list[tuple[str, int]] = []
         # Without a port JobScheduler takes its own (protocol document, 7.1).
@@ -163,6 +163,7 @@ class ObjectReader(PartReader):
             tuple(dict.fromkeys(remotes[1:])),
             rotates,
             self.value(element, "timeout", values.duration, 0.0),
+            self.value(element, "dialect", _dialect, "auto"),
         )
 
     def jobChain(self, element: Element, name: str) -> ConfiguredChain:
@@ -307,6 +308,13 @@ def _select(text: str) -> bool:
     if text not in ("first", "next"):
         raise ValueError(f"expected first or next, found {text!r}")
     return text == "next"
+
+
+def _dialect(text: str) -> str:
+    # Ours: JobScheduler knows but one.
+    if text not in ("auto", "classic", "extended"):
+        raise ValueError(f"expected auto, classic or extended, found {text!r}")
+    return text
 
 
 def _onError(text: str) -> str:
