@@ -14,6 +14,7 @@ from typing import Protocol
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client.processclass import Places, ProcessClass
 from jobscheduler_tcp.client.started import WAITING, WAITING_FOR_REMOTE
@@ -42,7 +43,12 @@ class Running(Protocol):
     """
 
     done: Deferred[Outcome]
-    task: str
+
+    @property
+    def task(self) -> str:
+        """
+        The UUID of its task.
+        """
 
     @property
     def state(self) -> str:
@@ -425,8 +431,8 @@ class PlacedTask:
         if self._running is None:
             self._give(Outcome(Reason.REMOTE_UNREACHABLE, self._class.why))
 
-    def _broken(self, reason: object) -> Outcome:
-        self._log.error("A task could not be placed: {reason}", reason=reason)
+    def _broken(self, reason: Failure) -> Outcome:
+        self._log.failure("A task could not be placed", reason)
         return Outcome(Reason.NOT_STARTED, "the client made a mistake; its log has it")
 
     def _finish(self, outcome: Outcome) -> None:
