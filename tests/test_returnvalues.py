@@ -5,11 +5,13 @@ The file for the values that a task returns.
 from __future__ import annotations
 
 import os
+import tempfile
 
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobscheduler_tcp.remote import returnvalues
 from jobscheduler_tcp.remote.returnvalues import MAX_SIZE, Returned, ReturnValues, parsed
 
 
@@ -83,6 +85,26 @@ class FileTests(SynchronousTestCase):
         self.assertEqual(self.file.read().values, ((b"a", b"1"),))
         self.file.discard()
         self.assertFalse(os.path.exists(self.file.path))
+
+    def test_place(self) -> None:
+        """
+        It is where C{TMPDIR} says; without that, in memory where the system has
+        files there, and else, also when memory is short, with the temporary files.
+        """
+        place = os.path.abspath(self.mktemp())
+        os.mkdir(place)
+        self.patch(returnvalues, "_MEMORY", place)
+        self.patch(os, "environ", {"TMPDIR": "/somewhere"})
+        elsewhere = [ReturnValues()]
+        del os.environ["TMPDIR"]
+        here = ReturnValues()
+        self.assertEqual(os.path.dirname(here.path), place)
+        here.discard()
+        self.patch(returnvalues, "_place", lambda: os.path.join(place, "full"))
+        elsewhere.append(ReturnValues())
+        for file in elsewhere:
+            self.assertEqual(os.path.dirname(file.path), tempfile.gettempdir())
+            file.discard()
 
     def test_removed(self) -> None:
         """

@@ -12,7 +12,12 @@ from stat import S_ISREG
 from tempfile import mkstemp
 
 VARIABLE = "SCHEDULER_RETURN_VALUES"
+_PREFIX = "jsremote-values-"
 MAX_SIZE = 10 * 1024 * 1024  # protocol document 8.1
+# A file system in memory, for files that live as long as a task: on a disk each
+# would cost as much as starting the task. TMPDIR has precedence.
+_MEMORY = "/dev/shm"  # noqa: S108 - mkstemp makes them safely
+
 _BLANKS = b" \t\r\n\v\f"
 _SHOWN = 200  # characters of a bad line that people are told
 
@@ -47,7 +52,10 @@ class ReturnValues:
 
         @raise OSError: it cannot be made.
         """
-        descriptor, self.path = mkstemp(prefix="jsremote-values-")
+        try:
+            descriptor, self.path = mkstemp(prefix=_PREFIX, dir=_place())
+        except OSError:  # memory is short
+            descriptor, self.path = mkstemp(prefix=_PREFIX)
         os.close(descriptor)
 
     def read(self) -> Returned:
@@ -78,6 +86,15 @@ class ReturnValues:
             os.unlink(self.path)
         except OSError:  # the task did
             pass
+
+
+def _place() -> str | None:
+    """
+    Where the files are; C{None} for where the system has temporary files.
+    """
+    if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK | os.X_OK):
+        return _MEMORY
+    return None
 
 
 def parsed(data: bytes) -> Returned:
