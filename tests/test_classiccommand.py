@@ -9,7 +9,11 @@ from twisted.internet.protocol import Factory, Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp.client.classiccommand import CLOSE_TIMEOUT, ClassicCommandConnection
+from jobscheduler_tcp.client.classiccommand import (
+    CLOSE_TIMEOUT,
+    FAREWELL,
+    ClassicCommandConnection,
+)
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,
@@ -276,6 +280,30 @@ class ClassicCommandConnectionTests(SynchronousTestCase):
         self.assertIsNone(remote.lost)
         self.network.advance(1)
         self.assertIsNotNone(remote.lost)
+
+    def test_farewell(self) -> None:
+        """
+        A client that stops waits some seconds for the answer to its close.
+        """
+        for answers in (True, False):
+            connection, _ = self.start()
+            self.successResultOf(self.connection().farewell())
+            remote = self.remotes[-1]
+            remote.transport.write(
+                b'<spooler><answer><process process_id="7"/></answer></spooler>\n\0'
+            )
+            self.network.flush()
+            connection.close()
+            gone = connection.farewell()
+            self.network.advance(FAREWELL - 1)
+            self.assertNoResult(gone)
+            self.assertIn(b"remote_task.close", remote.heard)
+            if answers:
+                remote.transport.write(b"<spooler><answer><ok/></answer></spooler>\0")
+                self.network.flush()
+            else:
+                self.network.advance(1)
+            self.successResultOf(gone)
 
     def test_closeRefused(self) -> None:
         """

@@ -12,7 +12,7 @@ import os
 from collections import deque
 from errno import ETIMEDOUT
 
-from twisted.internet.defer import CancelledError, Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import (
     IDelayedCall,
     IReactorTime,
@@ -47,6 +47,9 @@ _KILL = "<remote_scheduler.remote_task.close process_id='{number}' kill='yes'/>"
 # Seconds for the remote to answer a close. A real one needs up to 2, to remove
 # its files (3.4).
 CLOSE_TIMEOUT = 10.0
+
+# The same when the client stops.
+FAREWELL = 3.0
 
 
 class ClassicCommandProtocol(Protocol):
@@ -175,6 +178,7 @@ class ClassicCommandConnection:
         self._timer: IDelayedCall | None = None
         self._killing = False
         self._killed = False  # the kill was answered
+        self._gone: list[Deferred[None]] = []
         self._over = False
         # Kills that wait for the answer to the start.
         self._waiting: list[Deferred[None]] | None = None
@@ -213,6 +217,19 @@ class ClassicCommandConnection:
             self._protocol.transport.abortConnection()
         elif self._connecting is not None:
             self._connecting.cancel()
+
+    def farewell(self) -> Deferred[None]:
+        """
+        Hang up after the answer to the close, or when that takes too long.
+
+        @return: fires when it is closed.
+        """
+        if self._protocol is None:
+            return succeed(None)
+        timer = self._clock.callLater(FAREWELL, self.abort)
+        gone: Deferred[None] = Deferred()
+        self._gone.append(gone)
+        return gone.addCallback(lambda _: timer.cancel() if timer.active() else None)
 
     def close(self) -> None:
         """
@@ -301,6 +318,9 @@ class ClassicCommandConnection:
         self._alive.discard(self)
         if self._timer is not None and self._timer.active():
             self._timer.cancel()
+        gone, self._gone = self._gone, []
+        for each in gone:
+            each.callback(None)
 
     def _kill(self, message: KillTask) -> Deferred[Answer]:
         if self._waiting is not None:

@@ -182,8 +182,7 @@ class ClientService(Service):
             if bound.active():
                 bound.cancel()
         await self.ports.whenIdle()
-        for classic in list(self._means.classic):
-            classic.abort()
+        await DeferredList([each.farewell() for each in self._means.classic])
         connections = (*self._connections.values(), *self._leaving.values())
         await DeferredList([each.stop() for each in connections])
 
