@@ -237,6 +237,7 @@ def _client(
     reactor: PosixReactorBase, settings: Settings, server: IStreamServerEndpoint, where: str
 ) -> IService:
     from jobscheduler_tcp.client.commands import ClientCommands  # noqa: PLC0415 - only this role
+    from jobscheduler_tcp.client.orderlog import OrderLog  # noqa: PLC0415
     from jobscheduler_tcp.client.placing import Placing  # noqa: PLC0415
     from jobscheduler_tcp.client.portreport import BudgetReport  # noqa: PLC0415
     from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen  # noqa: PLC0415
@@ -269,6 +270,8 @@ def _client(
     configuration = settings.configuration
     folder = liveFolder(settings)
     scheduler = Scheduler(reactor, placing.run, variables=_variables(settings, about))
+
+    scheduler.observers.add(OrderLog())
 
     def configure(objects: Objects) -> None:
         placing.configure(objects.processClasses)
