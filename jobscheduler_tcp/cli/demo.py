@@ -40,7 +40,8 @@ exit {EXIT_CODE}
 _CONFIGURATION = """\
 <spooler><config>
   <process_classes>
-    <process_class name="demo" remote_scheduler="{remote}" max_processes="1"/>
+    <process_class name="demo" remote_scheduler="{remote}" max_processes="1"
+                   dialect="extended"/>
   </process_classes>
   <jobs>
     <job name="demo" process_class="demo"><script language="shell">{script}</script></job>
