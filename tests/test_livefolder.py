@@ -183,6 +183,25 @@ class ReadTests(FolderTestCase):
         (job,) = self.read().objects.jobs
         self.assertIn("echo other", job.work.script)
 
+    def test_includedParameters(self) -> None:
+        """
+        Parameters may stand in a file of their own; the last one of a name
+        counts.
+        """
+        self.write("p.xml", '<params><param name="A" value="1"/><param name="b"/></params>')
+        params = '<params><param name="a" value="0"/><include live_file="p.xml"/></params>'
+        self.write("a.job.xml", JOB.replace("<script", f"{params}<script"))
+        (job,) = self.read().objects.jobs
+        self.assertEqual(job.work.parameters, (("A", "1"), ("b", "")))
+        for text, told in (
+            ("<params>", "p.xml: expected XML"),
+            ("<x/>", "p.xml: expected <params>"),
+            ("<params>\n<x/></params>", "p.xml:2: expected <param>"),
+        ):
+            self.write("p.xml", text)
+            (error,) = self.folder.read().errors
+            self.assertIn(told, error)
+
     def test_processClass(self) -> None:
         """
         A process class may have several remotes.

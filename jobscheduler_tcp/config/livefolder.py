@@ -28,7 +28,7 @@ from jobscheduler_tcp.wire.documents import Element
 
 _NAME = re.compile(r"(.+)\.(job|job_chain|process_class|order)\.xml")
 # What JobScheduler reads there, too.
-_UNSUPPORTED = re.compile(r".+\.(lock|schedule|monitor|params|holidays)\.xml")
+_UNSUPPORTED = re.compile(r".+\.(lock|schedule|monitor)\.xml")
 
 # Directories in each other; more is a mistake, as of a link.
 _MAX_DEPTH = 32

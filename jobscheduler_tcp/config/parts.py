@@ -9,8 +9,8 @@ import os
 from typing import TypeVar
 
 from jobscheduler_tcp.config.reader import Reader
-from jobscheduler_tcp.errors import ConfigurationError
-from jobscheduler_tcp.wire.documents import Element
+from jobscheduler_tcp.errors import ConfigurationError, RemoteProtocolError
+from jobscheduler_tcp.wire.documents import CONFIGURATION, Element, parse
 
 # A script is kept in memory and sent in one piece.
 MAX_INCLUDED = 1024 * 1024
@@ -84,7 +84,12 @@ class PartReader(Reader):
         """
         self.attributes(section, ())
         found: dict[str, Element] = {}
-        for element in self.children(section, (child,), {"include": (), "copy_params": ()}):
+        names = (child, "include") if child == "param" else (child,)
+        for element in self.children(section, names, {"include": (), "copy_params": ()}):
+            if element.name == "include":
+                for included in self._includedParameters(element):
+                    found[included.attributes["name"].strip().lower()] = included
+                continue
             self.attributes(element, ("name", "value"))
             if "value" not in element.attributes:
                 raise self.error(element, f"expected an attribute value of <{child}>")
@@ -116,11 +121,28 @@ class PartReader(Reader):
                 raise self.error(
                     child, f"expected only text in <{element.name}>, found <{child.name}>"
                 )
-            parts += [element.text[end : child.offset], self._include(child)]
+            _, data = self._include(child)
+            parts += [element.text[end : child.offset], _decoded(data)]
             end = child.offset
         return "".join((*parts, element.text[end:]))
 
-    def _include(self, element: Element) -> str:
+    def _includedParameters(self, element: Element) -> list[Element]:
+        path, data = self._include(element)
+        try:
+            root = parse(data, CONFIGURATION)
+        except RemoteProtocolError as error:
+            raise self.error(element, f"{path}: expected XML, {error}") from error
+        found = root.children if root.name == "params" else []
+        for parameter in found:
+            name = parameter.attributes.get("name", "").strip()
+            if parameter.name != "param" or not name or "=" in name or not name.isprintable():
+                told = f"{path}:{parameter.line}: expected <param> with a name"
+                raise self.error(element, f"{told}, found <{parameter.name}>")
+        if not found:
+            raise self.error(element, f"{path}: expected <params> with some <param>")
+        return found
+
+    def _include(self, element: Element) -> tuple[str, bytes]:
         self.attributes(element, ("file", "live_file"))
         live = element.attributes.get("live_file", "").strip()
         path = element.attributes.get("file", "").strip()
@@ -142,10 +164,14 @@ class PartReader(Reader):
             raise self.error(element, f"{path} cannot be read: {reason}") from error
         if len(data) > MAX_INCLUDED:
             raise self.error(element, f"{path} has more than {MAX_INCLUDED} bytes")
-        try:
-            return data.decode("utf-8")
-        except UnicodeDecodeError:
-            return data.decode("latin-1")
+        return path, data
+
+
+def _decoded(data: bytes) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        return data.decode("latin-1")
 
 
 def unreadable(path: str, error: OSError) -> ConfigurationError:
