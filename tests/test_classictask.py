@@ -228,6 +228,16 @@ class ShellJobTests(SynchronousTestCase):
         self.assertEqual(job.script, "echo ää")
         self.assertIn(("N", "\xff"), job.environment)
 
+    def test_names(self) -> None:
+        """
+        Job and task have the names that their environment gives them, for the
+        log of the remote.
+        """
+        job = shellJob(Work(script="x"), 17)
+        self.assertEqual((job.job, job.taskId), ("jsremote", "17"))
+        work = Work(script="x", environment=(("SCHEDULER_JOB_NAME", "nightly"),))
+        self.assertEqual(shellJob(work, 17).job, "nightly")
+
     def test_controlCharacters(self) -> None:
         """
         XML has none, so a script must not have any.

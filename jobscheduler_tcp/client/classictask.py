@@ -79,8 +79,8 @@ def shellJob(work: Work, number: int) -> ShellJob:
         raise NotExpressible("control characters in a script or command")
     return ShellJob(
         script=script,
-        job=JOB_NAME,
-        taskId=str(number),
+        job=_latin(own["SCHEDULER_JOB_NAME"]),
+        taskId=_latin(own["SCHEDULER_TASK_ID"]),
         environment=latin(tuple(own.items())),
         hasOrder=work.orderParameters is not None,
     )
