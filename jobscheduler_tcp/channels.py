@@ -15,7 +15,6 @@ from jobscheduler_tcp.conversation import HANDSHAKE, TASK, Conversation, Place, 
 from jobscheduler_tcp.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from jobscheduler_tcp.messages import (
     Confirmation,
-    EndAcknowledged,
     InputEnded,
     InputTaken,
     ListenerProof,
@@ -167,7 +166,7 @@ class ConfirmationChannels:
             if task is not None:
                 task.conversation.hear(message)
                 task.enter(message, self.window, RemoteProtocolError)
-                if type(message) is EndAcknowledged:
+                if task.conversation.place is Place.END_ACKNOWLEDGED:
                     del self._tasks[channel]
             elif channel == 0:
                 self._handshake.hear(message)
@@ -192,7 +191,7 @@ class ConfirmationChannels:
         if task is not None:
             task.conversation.speak(message)
             task.enter(message, self.window, LocalProtocolError)
-            if type(message) is EndAcknowledged:
+            if task.conversation.place is Place.END_ACKNOWLEDGED:
                 del self._tasks[channel]
         elif channel == 0:
             self._handshake.speak(message)

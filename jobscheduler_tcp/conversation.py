@@ -17,6 +17,8 @@ from jobscheduler_tcp.messages import (
     AttachTask,
     CallerProof,
     Challenge,
+    ConfirmationOpened,
+    ConfirmationRefused,
     EndAcknowledged,
     Heartbeat,
     Hello,
@@ -24,11 +26,14 @@ from jobscheduler_tcp.messages import (
     InputTaken,
     KillTask,
     ListenerProof,
+    OpenConfirmation,
     OutputAcknowledged,
     Ping,
     Pong,
     RequestFailed,
     StartTask,
+    TakeConfirmation,
+    TaskAbandoned,
     TaskAttached,
     TaskEnded,
     TaskInput,
@@ -60,6 +65,8 @@ class Place(Enum):
     GREETED = "greeted"
     TALKING = "talking"
     CLASSIC = "classic"
+    HANDING_OVER = "handing over"
+    FRAMES = "frames"
     # confirmation connection, channel 0
     CHALLENGED = "challenged"
     LISTENER_PROVEN = "listener proven"
@@ -68,6 +75,7 @@ class Place(Enum):
     TASK_ATTACHED = "task attached"
     TASK_RUNNING = "task running"
     TASK_OVER = "task over"
+    TASK_ABANDONED = "task abandoned"
     END_ACKNOWLEDGED = "end acknowledged"
 
 
@@ -79,20 +87,30 @@ _R = Role.REMOTE
 # The extended dialect on the command connection. Requests may follow each
 # other without waiting, answers come in any order and repeat the request's id.
 COMMAND: Script = {
-    Place.OPENED: {(_C, Hello): Place.GREETED},
+    Place.OPENED: {(_C, Hello): Place.GREETED, (_C, TakeConfirmation): Place.HANDING_OVER},
     Place.GREETED: {(_R, Welcome): Place.TALKING, (_R, RequestFailed): Place.CLASSIC},
     Place.TALKING: {
         (_C, StartTask): Place.TALKING,
         (_C, AttachTask): Place.TALKING,
         (_C, KillTask): Place.TALKING,
         (_C, Ping): Place.TALKING,
+        (_C, OpenConfirmation): Place.TALKING,
         (_R, TaskTaken): Place.TALKING,
         (_R, TaskRefused): Place.TALKING,
         (_R, TaskKilled): Place.TALKING,
         (_R, Pong): Place.TALKING,
         (_R, RequestFailed): Place.TALKING,
+        (_R, ConfirmationOpened): Place.TALKING,
+        (_R, ConfirmationRefused): Place.TALKING,
     },
     Place.CLASSIC: {},
+    # This connection becomes a confirmation connection.
+    Place.HANDING_OVER: {
+        (_R, ConfirmationOpened): Place.FRAMES,
+        (_R, ConfirmationRefused): Place.CLASSIC,
+        (_R, RequestFailed): Place.CLASSIC,
+    },
+    Place.FRAMES: {},
 }
 
 # Channel 0 of the confirmation connection: nothing of a task is said before
@@ -115,6 +133,7 @@ TASK: Script = {
         (_C, OutputAcknowledged): Place.TASK_ATTACHED,
         (_C, TaskInput): Place.TASK_ATTACHED,
         (_C, InputEnded): Place.TASK_ATTACHED,
+        (_C, TaskAbandoned): Place.TASK_ABANDONED,
     },
     Place.TASK_RUNNING: {
         (_R, TaskOutput): Place.TASK_RUNNING,
@@ -123,12 +142,22 @@ TASK: Script = {
         (_C, OutputAcknowledged): Place.TASK_RUNNING,
         (_C, TaskInput): Place.TASK_RUNNING,
         (_C, InputEnded): Place.TASK_RUNNING,
+        (_C, TaskAbandoned): Place.TASK_ABANDONED,
     },
     Place.TASK_OVER: {
         (_C, OutputAcknowledged): Place.TASK_OVER,
         (_C, TaskInput): Place.TASK_OVER,
         (_C, InputEnded): Place.TASK_OVER,
+        (_C, TaskAbandoned): Place.TASK_ABANDONED,
         (_C, EndAcknowledged): Place.END_ACKNOWLEDGED,
+    },
+    # What the remote had said before it heard that is still on its way.
+    Place.TASK_ABANDONED: {
+        (_R, TaskStarted): Place.TASK_ABANDONED,
+        (_R, TaskOutput): Place.TASK_ABANDONED,
+        (_R, InputTaken): Place.TASK_ABANDONED,
+        (_R, TaskEnded): Place.TASK_ABANDONED,
+        (_R, TaskAbandoned): Place.END_ACKNOWLEDGED,
     },
     Place.END_ACKNOWLEDGED: {},
 }

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IConsumer,
+    IProtocol,
     IPushProducer,
     IReactorFDSet,
     IReactorSocket,
@@ -23,11 +24,15 @@ from zope.interface import Attribute, Interface
 
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.messages import (
+    ConfirmationOpened,
+    ConfirmationRefused,
     Hello,
     KillTask,
+    OpenConfirmation,
     StartTask,
     Stream,
     Survivor,
+    TakeConfirmation,
     TaskAttached,
     TaskEnded,
     TaskKilled,
@@ -173,6 +178,27 @@ class IConfirmedTask(Interface):
     def resumeProducing() -> None:
         """
         Go on.
+        """
+
+
+class IConfirmations(Interface):
+    """
+    What a command connection asks about standing confirmation connections.
+    """
+
+    def open(
+        message: OpenConfirmation, host: str
+    ) -> Deferred[ConfirmationOpened | ConfirmationRefused]:
+        """
+        Make one with the client at C{host}, or wait for the client to dial.
+        """
+
+    def take(message: TakeConfirmation) -> IProtocol | None:
+        """
+        The client dials: this connection becomes a confirmation connection.
+
+        @return: what goes on with its transport, as if that was new; C{None} if
+            no such connection is waited for.
         """
 
 

@@ -22,13 +22,16 @@ VERSION = 1
 Count = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 Small = Annotated[int, Meta(ge=0, le=2**31 - 1)]
 Port = Annotated[int, Meta(ge=1, le=65535)]
+AnyPort = Annotated[int, Meta(ge=0, le=65535)]
 Seconds = Annotated[float, Meta(ge=0.0, le=1e12)]
 Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
+Token = Annotated[bytes, Meta(max_length=16)]
 Bytes8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Meta(max_length=32)]
 Line = Annotated[str, Meta(max_length=2000)]
 TaskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")]
+AnyId = Annotated[str, Meta(pattern=r"^([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12})?\Z")]
 
 
 class Stream(int, Enum):
@@ -44,9 +47,15 @@ class Stream(int, Enum):
 class CallbackMode(str, Enum):
     """
     Who dials the confirmation connection, and how many tasks share it.
+
+    @cvar OWN: the remote dials one for each task.
+    @cvar SHARED: the remote dials one that stands, for all tasks of a client.
+    @cvar PASSIVE: the client dials one that stands.
     """
 
     OWN = "own"
+    SHARED = "shared"
+    PASSIVE = "passive"
 
 
 class OnDisconnect(str, Enum):
@@ -136,19 +145,54 @@ class StartTask:
     connection, it is one task and one answer.
 
     @ivar task: the UUID, made by the client.
-    @ivar port: the callback port where the client listens.
+    @ivar port: the callback port where the client listens; 0 where the task is
+        confirmed on a standing connection.
     @ivar token: 16 random bytes that never travel on the confirmation
-        connection.
+        connection; empty where that stands already.
     @ivar work: what to run.
+    @ivar connection: the UUID of the standing confirmation connection, empty
+        for a connection of its own.
     """
 
     id: Small
     task: TaskId
-    port: Port
-    token: Bytes16 = field(repr=False)
+    port: AnyPort
+    token: Token = field(repr=False)
     work: Work
     mode: CallbackMode = CallbackMode.OWN
     onDisconnect: OnDisconnect = OnDisconnect.KILL
+    connection: AnyId = ""
+
+
+@dataclass(frozen=True, slots=True)
+class OpenConfirmation:
+    """
+    Make a standing confirmation connection, on which many tasks are confirmed.
+    Said twice, it is one connection.
+
+    @ivar connection: its UUID, made by the client.
+    @ivar mode: C{SHARED}: dial the client. C{PASSIVE}: the client will dial, and
+        say L{TakeConfirmation}.
+    @ivar token: what both ends have to know.
+    @ivar port: the callback port where the client listens; 0 if it dials.
+    """
+
+    id: Small
+    connection: TaskId
+    mode: CallbackMode
+    token: Bytes16 = field(repr=False)
+    port: AnyPort = 0
+
+
+@dataclass(frozen=True, slots=True)
+class TakeConfirmation:
+    """
+    The first words of a client on a connection that becomes the standing
+    confirmation connection: after the answer, frames are spoken.
+    """
+
+    id: Small
+    connection: TaskId
 
 
 @dataclass(frozen=True, slots=True)
@@ -242,6 +286,32 @@ class TaskRefused:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfirmationOpened:
+    """
+    The standing confirmation connection stands, or is waited for where the
+    client dials it.
+    """
+
+    id: Small
+    connection: TaskId
+
+
+@dataclass(frozen=True, slots=True)
+class ConfirmationRefused:
+    """
+    There is no such connection, and will not be.
+
+    @ivar errno: of the call that failed, such as the dial.
+    """
+
+    id: Small
+    connection: TaskId
+    reason: Reason
+    text: Line = ""
+    errno: Small = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Survivor:
     """
     A process that a kill did not end.
@@ -289,8 +359,19 @@ class RequestFailed:
     text: Line
 
 
-Request: TypeAlias = Hello | StartTask | AttachTask | KillTask | Ping
-Answer: TypeAlias = Welcome | TaskTaken | TaskRefused | TaskKilled | Pong | RequestFailed
+Request: TypeAlias = (
+    Hello | StartTask | AttachTask | KillTask | Ping | OpenConfirmation | TakeConfirmation
+)
+Answer: TypeAlias = (
+    Welcome
+    | TaskTaken
+    | TaskRefused
+    | TaskKilled
+    | Pong
+    | RequestFailed
+    | ConfirmationOpened
+    | ConfirmationRefused
+)
 
 # ----------------------------------- confirmation connection, whole: channel 0
 
@@ -467,7 +548,16 @@ class EndAcknowledged:
     """
 
 
+@dataclass(frozen=True, slots=True)
+class TaskAbandoned:
+    """
+    Client: it gives the task up; on a standing connection this is what breaking
+    the connection is to a task that has one of its own. Remote: nothing more is
+    said of that task.
+    """
+
+
 Handshake: TypeAlias = Challenge | ListenerProof | CallerProof | Heartbeat
 FromRemote: TypeAlias = TaskAttached | TaskStarted | TaskOutput | InputTaken | TaskEnded
 FromClient: TypeAlias = OutputAcknowledged | TaskInput | InputEnded | EndAcknowledged
-Confirmation: TypeAlias = Handshake | FromRemote | FromClient
+Confirmation: TypeAlias = Handshake | FromRemote | FromClient | TaskAbandoned

@@ -14,9 +14,12 @@ from hypothesis import strategies as st
 from jobscheduler_tcp.messages import (
     Answer,
     AttachTask,
+    CallbackMode,
     CallerProof,
     Challenge,
     Confirmation,
+    ConfirmationOpened,
+    ConfirmationRefused,
     EndAcknowledged,
     Heartbeat,
     Hello,
@@ -24,6 +27,7 @@ from jobscheduler_tcp.messages import (
     InputTaken,
     KillTask,
     ListenerProof,
+    OpenConfirmation,
     OutputAcknowledged,
     Ping,
     Pong,
@@ -32,6 +36,8 @@ from jobscheduler_tcp.messages import (
     StartTask,
     Stream,
     Survivor,
+    TakeConfirmation,
+    TaskAbandoned,
     TaskAttached,
     TaskEnded,
     TaskInput,
@@ -101,6 +107,26 @@ starts = st.builds(StartTask, identifiers, taskIds, st.integers(1024, 65535), to
 requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(Hello, identifiers, smalls, taskIds, words, sayable, sayable, seconds),
     starts,
+    st.builds(
+        StartTask,
+        identifiers,
+        taskIds,
+        st.just(0),
+        st.just(b""),
+        works,
+        st.sampled_from([CallbackMode.SHARED, CallbackMode.PASSIVE]),
+        connection=taskIds,
+    ),
+    st.builds(
+        OpenConfirmation,
+        identifiers,
+        taskIds,
+        st.just(CallbackMode.SHARED),
+        tokens,
+        st.integers(1024, 65535),
+    ),
+    st.builds(OpenConfirmation, identifiers, taskIds, st.just(CallbackMode.PASSIVE), tokens),
+    st.builds(TakeConfirmation, identifiers, taskIds),
     st.builds(AttachTask, identifiers, taskIds, st.integers(1024, 65535), tokens, counts, counts),
     st.builds(KillTask, identifiers, taskIds, st.integers(1, 64), seconds),
     st.builds(Ping, identifiers),
@@ -117,6 +143,8 @@ answers: st.SearchStrategy[Answer] = st.one_of(
         st.lists(st.builds(Survivor, smalls, xmlText), max_size=3).map(tuple),
     ),
     st.builds(Pong, smalls),
+    st.builds(ConfirmationOpened, smalls, taskIds),
+    st.builds(ConfirmationRefused, smalls, taskIds, st.sampled_from(Reason), xmlText, smalls),
     st.builds(RequestFailed, smalls, xmlText, xmlText),
 )
 
@@ -158,6 +186,7 @@ confirmations: st.SearchStrategy[Confirmation] = st.one_of(
     st.builds(TaskInput, counts, data),
     st.just(InputEnded()),
     st.just(EndAcknowledged()),
+    st.just(TaskAbandoned()),
 )
 
 names = st.text("abcxyz_", min_size=1, max_size=6)

@@ -100,7 +100,8 @@ class ProtocolTests(SynchronousTestCase):
         """
         protocol, served = self.connect()
         (hello,) = served.requests
-        self.assertEqual(hello, Hello(1, 1, INSTANCE, ("own",), "none", "boot", 3.5))
+        modes = ("own", "shared", "passive")
+        self.assertEqual(hello, Hello(1, 1, INSTANCE, modes, "none", "boot", 3.5))
         welcome = self.successResultOf(protocol.greeting)
         self.assertEqual(welcome, Welcome(1, 1, INSTANCE))
 

@@ -39,10 +39,9 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.proof import selector
+from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT, PROOF_TIMEOUT, errnoOf
 from jobscheduler_tcp.remote.confirmation import (
-    CONNECT_TIMEOUT,
     INPUT_WINDOW,
-    PROOF_TIMEOUT,
     ConfirmationFactory,
     ConfirmationProtocol,
 )

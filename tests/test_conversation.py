@@ -73,12 +73,13 @@ class TableTests(SynchronousTestCase):
         self.assertEqual(
             spoken[Role.CLIENT],
             {*messages.Request.__args__, *messages.FromClient.__args__}
-            | {messages.ListenerProof, messages.Heartbeat},
+            | {messages.ListenerProof, messages.Heartbeat, messages.TaskAbandoned},
         )
         self.assertEqual(
             spoken[Role.REMOTE],
             {*messages.Answer.__args__, *messages.FromRemote.__args__}
-            | {messages.Challenge, messages.CallerProof, messages.Heartbeat},
+            | {messages.Challenge, messages.CallerProof, messages.Heartbeat}
+            | {messages.TaskAbandoned},
         )
 
     def test_ends(self) -> None:
@@ -88,6 +89,7 @@ class TableTests(SynchronousTestCase):
         """
         self.assertEqual(TASK[Place.END_ACKNOWLEDGED], {})
         self.assertEqual(COMMAND[Place.CLASSIC], {})
+        self.assertEqual(COMMAND[Place.FRAMES], {})
 
     def test_everyPlaceIsUsed(self) -> None:
         """

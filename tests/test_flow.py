@@ -70,6 +70,8 @@ class Diagram:
         ports: int = 3,
         listen: Listen | None = None,
         dialect: Dialect = Dialect.EXTENDED,
+        callback: str = "own",
+        descriptors: int = 1024,
     ) -> None:
         self.network = MemoryNetwork()
         clientHost = self.network.host(CLIENT)
@@ -82,7 +84,7 @@ class Diagram:
             AllowedHosts([(CLIENT, Level.ALL)]),
             environment={},
             wallClock=lambda: 1.0,
-            descriptors=1024,
+            descriptors=descriptors,
         )
         self.client = ClientService(
             self.network.clock,
@@ -95,6 +97,7 @@ class Diagram:
                     TCP4ClientEndpoint(clientHost, REMOTE, PORT),
                     address=f"{REMOTE}:{PORT}",
                     dialect=dialect,
+                    callback=callback,
                 )
             ],
             wallClock=lambda: 1.0,

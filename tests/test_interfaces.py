@@ -23,8 +23,11 @@ from jobscheduler_tcp.client.callback import CallbackFactory
 from jobscheduler_tcp.client.classic import ClassicCallbackFactory, IClassicReceiver
 from jobscheduler_tcp.client.classiccommand import ClassicCommandProtocol
 from jobscheduler_tcp.client.command import CommandClientFactory
+from jobscheduler_tcp.client.passive import PassiveFactory
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.service import ClientService
+from jobscheduler_tcp.client.sharedport import SharedCallbackFactory
+from jobscheduler_tcp.client.strangers import Strangers
 from jobscheduler_tcp.commandport import CommandPortFactory
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import (
@@ -36,11 +39,13 @@ from jobscheduler_tcp.interfaces import (
     ITaskProcess,
     ITaskReceiver,
 )
+from jobscheduler_tcp.messages import CallbackMode, OpenConfirmation
 from jobscheduler_tcp.remote.classic import ClassicConfirmationProtocol, ClassicTask
 from jobscheduler_tcp.remote.command import CommandServerFactory
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
 from jobscheduler_tcp.remote.service import RemoteService
+from jobscheduler_tcp.remote.standings import StandingFactory
 from jobscheduler_tcp.security import AllowedHosts
 from jobscheduler_tcp.testing import FakeLauncher, MemoryNetwork, RecordingReceiver
 from jobscheduler_tcp.wire.shelljob import ShellJob
@@ -79,6 +84,15 @@ def embeddable() -> Iterator[object]:
         CommandPortFactory(levelOf, {}, host),
         CommandServerFactory(remote, levelOf, host),
         ConfirmationFactory(TASK, TOKEN, cast(IConfirmedTask, None), host),
+        SharedCallbackFactory(host, heart, Strangers(host)),
+        PassiveFactory(TASK, TOKEN, host, heart),
+        StandingFactory(
+            OpenConfirmation(1, TASK, CallbackMode.SHARED, TOKEN, 59999),
+            "10.0.0.1",
+            host,
+            heart,
+            lambda connection: None,
+        ),
         ClassicCallbackFactory(ShellJob(), cast(IClassicReceiver, None), lambda host: True),
     ]
     for factory in factories:

@@ -46,7 +46,7 @@ from jobscheduler_tcp.messages import (
     Work,
 )
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.remote.confirmation import PROOF_TIMEOUT
+from jobscheduler_tcp.remote.caller import PROOF_TIMEOUT
 from jobscheduler_tcp.remote.steps import STOP_GRACE, Workplace
 from jobscheduler_tcp.remote.task import Task
 from jobscheduler_tcp.testing import FakeLauncher, FakeProcess, MemoryNetwork

@@ -1,45 +1,32 @@
 """
-The callback port's side of the confirmation connection.
-
-Anybody may call there. A caller learns nothing before it has shown that it
-knows which task is meant, and nothing is heard from it before it has proved
-that it knows the task's token.
+The callback port's side of the confirmation connection of one task.
 """
 
 from __future__ import annotations
 
-from secrets import token_bytes
 from typing import Protocol as TypingProtocol
 
-from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
-from twisted.logger import Logger
+from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
-from jobscheduler_tcp.channels import WINDOW, ConfirmationChannels
+from jobscheduler_tcp.channels import WINDOW
+from jobscheduler_tcp.client.caller import Caller
 from jobscheduler_tcp.client.strangers import Strangers
 from jobscheduler_tcp.client.taskchannel import TaskChannel
-from jobscheduler_tcp.conversation import Role
-from jobscheduler_tcp.errors import ConnectionClosed, RemoteProtocolError
-from jobscheduler_tcp.heartbeat import SILENCE, Heart
+from jobscheduler_tcp.errors import RemoteProtocolError
+from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import (
-    CallerProof,
-    Challenge,
     Confirmation,
-    Heartbeat,
     InputTaken,
-    ListenerProof,
     TaskAttached,
     TaskEnded,
     TaskOutput,
     TaskStarted,
 )
-from jobscheduler_tcp.proof import NONCE_SIZE, callerProof, isProof, listenerProof, selector
-from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.proof import isProof, selector
 
-# Seconds for a caller to say whom it wants (docs/protocol/extended, "Proof").
-GRACE = 2.0
 # Callers at once that have proved nothing: what a scanner brings, not a crowd.
 MAX_UNPROVEN = 16
 # Seconds for the remote to close a connection whose end was acknowledged.
@@ -81,143 +68,37 @@ class CallbackWatcher(TypingProtocol):
         """
 
 
-class CallbackProtocol(Protocol):
+class CallbackProtocol(Caller):
     """
     One caller at a callback port: a stranger, or the remote with the
     confirmation connection of a task.
-
-    @ivar claimed: whether it was shown our proof.
-    @ivar quiet: beats since it was last heard.
     """
 
-    transport: ITCPTransport
-    _log = Logger()
+    _owner: CallbackFactory
 
     def __init__(self, owner: CallbackFactory) -> None:
-        self.claimed = False
-        self.quiet = 0
-        self._owner = owner
-        self._channels = ConfirmationChannels(Role.CLIENT, owner.window)
+        super().__init__(owner)
         self._task: TaskChannel | None = None
-        self._expected = b""  # the caller's proof
-        self._proven = False
-        self._closed = False
-        self._reason: Failure | None = None
-        self._timer: IDelayedCall | None = None
 
-    def connectionMade(self) -> None:
+    def acknowledge(self) -> None:
         """
-        Let the caller speak first.
-        """
-        settle(self.transport)
-        if self._owner.proven is not None:
-            self.sendAway("the caller is known already")
-        else:
-            self._setTimer(GRACE, "it said nothing")
-            self._owner.enter(self)
-
-    def dataReceived(self, data: bytes) -> None:
-        """
-        Hear what the remote says; hang up on nonsense.
-        """
-        self.quiet = 0
-        try:
-            for channel, message in self._channels.hear(data):
-                if self._closed:
-                    return
-                if channel:
-                    self._heardOfTask(channel, message)
-                else:
-                    self._heard(message)
-        except RemoteProtocolError as error:
-            self._hangUp(error)
-
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """
-        Tell whoever needs to know.
-        """
-        self._stopTimer()
-        if not self._proven:
-            self._count("it hung up")
-            self._owner.leave(self)
-            return
-        self._closed = True
-        self._owner.heart.remove(self)
-        if self._task is not None:
-            self._task.lost(self._reason or reason)
-        else:
-            self._owner.receiver.confirmationLost(self._reason or reason)
-        if self._owner.watcher is not None:
-            self._owner.watcher.callerGone()
-
-    def beat(self) -> None:
-        """
-        Let the remote know that we are here, and have what it sent.
+        Let the remote know what was received.
         """
         if self._task is not None:
             self._task.acknowledge()
-        self.transport.write(self._channels.say(0, Heartbeat()))
 
-    def silent(self) -> None:
+    def gone(self, reason: Failure) -> None:
         """
-        The remote is dead, or cut off.
+        The connection of the remote is closed.
         """
-        self._hangUp(ConnectionClosed(f"the remote has said nothing for {SILENCE:g} seconds"))
+        if self._task is not None:
+            self._task.lost(reason)
+        else:
+            self._owner.receiver.confirmationLost(reason)
+        if self._owner.watcher is not None:
+            self._owner.watcher.callerGone()
 
-    def sendAway(self, why: object) -> None:
-        """
-        Reset the connection of a caller who proved nothing, so that no TIME_WAIT
-        stays on the port.
-        """
-        if self._count(why):
-            self.abort()
-
-    def abort(self) -> None:
-        """
-        Hang up without a word, whoever it is.
-        """
-        self._closed = True
-        self._stopTimer()
-        self.transport.abortConnection()
-
-    # ---------------------------------------------------- what the remote says
-
-    def _heard(self, message: Confirmation) -> None:
-        """
-        A word about the connection as a whole.
-        """
-        match message:
-            case Heartbeat():
-                pass
-            case Challenge():
-                self._challenged(message)
-            case CallerProof():
-                if not isProof(message.proof, self._expected):
-                    raise RemoteProtocolError("its proof is wrong")
-                self._stopTimer()
-                self._proven = True
-                self._owner.found(self)
-                self._owner.heart.add(self)
-            case _:
-                raise AssertionError(f"{message} on channel 0")
-
-    def _challenged(self, message: Challenge) -> None:
-        owner = self._owner
-        if not isProof(message.selector, owner.selector):
-            raise RemoteProtocolError("it does not know which task is meant")
-        nonce = token_bytes(NONCE_SIZE)
-        both = message.nonce, nonce
-        self._expected = callerProof(owner.token, *both, owner.task)
-        proof = listenerProof(owner.token, *both, owner.task)
-        self.claimed = owner.claimed = True
-        if owner.watcher is not None:
-            owner.watcher.callerClaims()
-        # It may be the remote, which starts the task now: it is given as long
-        # as any remote that is known.
-        self._setTimer(SILENCE, "it did not prove itself")
-        self.transport.write(self._channels.say(0, ListenerProof(nonce, proof, owner.window)))
-
-    def _heardOfTask(self, channel: int, message: Confirmation) -> None:
+    def heard(self, channel: int, message: Confirmation) -> None:
         """
         A word about the task.
         """
@@ -258,43 +139,6 @@ class CallbackProtocol(Protocol):
     def _notClosed(self) -> None:
         self._timer = None
         self.transport.loseConnection()
-
-    # ----------------------------------------------------- what is wrong with it
-
-    def _hangUp(self, error: Exception) -> None:
-        if not self._proven:
-            self.sendAway(error)
-        elif not self._closed:
-            self._log.warn(
-                "Hung up on {peer} with task {task}: {error}",
-                peer=self.transport.getPeer(),
-                task=self._owner.task,
-                error=error,
-            )
-            self._reason = Failure(error)
-            self.abort()
-
-    def _count(self, why: object) -> bool:
-        if self._closed:
-            return False
-        self._closed = True
-        self._owner.strangers += 1
-        source = getattr(self.transport.getPeer(), "host", "")
-        self._owner.log.add(source, self._owner.task, why)
-        return True
-
-    def _setTimer(self, seconds: float, silence: str) -> None:
-        self._stopTimer()
-        self._timer = self._owner.clock.callLater(seconds, self._overdue, silence)
-
-    def _stopTimer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-
-    def _overdue(self, silence: str) -> None:
-        self._timer = None
-        self.sendAway(silence)
 
 
 class CallbackFactory(ServerFactory):
@@ -341,8 +185,8 @@ class CallbackFactory(ServerFactory):
         self.log = log if log is not None else Strangers(clock)
         self.strangers = 0
         self.claimed = False
-        self.proven: CallbackProtocol | None = None
-        self._unproven: dict[CallbackProtocol, None] = {}
+        self.proven: Caller | None = None
+        self._unproven: dict[Caller, None] = {}
 
     @property
     def claims(self) -> int:
@@ -357,7 +201,34 @@ class CallbackFactory(ServerFactory):
         """
         return CallbackProtocol(self)
 
-    def enter(self, caller: CallbackProtocol) -> None:
+    def admits(self) -> bool:
+        """
+        Whether the remote is still waited for.
+        """
+        return self.proven is None
+
+    def meant(self, selector: bytes) -> tuple[str, bytes] | None:
+        """
+        The task and its token, if the caller means that.
+        """
+        return (self.task, self.token) if isProof(selector, self.selector) else None
+
+    def shown(self, caller: Caller) -> None:
+        """
+        A caller is shown our proof.
+        """
+        self.claimed = True
+        if self.watcher is not None:
+            self.watcher.callerClaims()
+
+    def strange(self, host: str, why: object) -> None:
+        """
+        A caller was sent away.
+        """
+        self.strangers += 1
+        self.log.add(host, self.task, why)
+
+    def enter(self, caller: Caller) -> None:
         """
         A caller is there that has proved nothing yet.
         """
@@ -368,7 +239,7 @@ class CallbackFactory(ServerFactory):
             del self._unproven[oldest]
             oldest.sendAway("too many callers")
 
-    def leave(self, caller: CallbackProtocol) -> None:
+    def leave(self, caller: Caller) -> None:
         """
         A caller that proved nothing is gone.
         """
@@ -376,7 +247,7 @@ class CallbackFactory(ServerFactory):
         if caller.claimed and self.proven is None and self.watcher is not None:
             self.watcher.claimLost()
 
-    def found(self, caller: CallbackProtocol) -> None:
+    def found(self, caller: Caller) -> None:
         """
         The remote has proved itself: send everybody else away.
         """
@@ -386,6 +257,13 @@ class CallbackFactory(ServerFactory):
             other.sendAway("the caller is known now")
         if self.watcher is not None:
             self.watcher.callerProven()
+
+    def dismiss(self) -> None:
+        """
+        Hang up on everybody, and tell nobody.
+        """
+        self.watcher = None
+        self.abort()
 
     def abort(self) -> None:
         """

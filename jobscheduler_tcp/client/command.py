@@ -29,8 +29,12 @@ from jobscheduler_tcp.messages import (
     VERSION,
     Answer,
     AttachTask,
+    CallbackMode,
+    ConfirmationOpened,
+    ConfirmationRefused,
     Hello,
     KillTask,
+    OpenConfirmation,
     Ping,
     Pong,
     Request,
@@ -54,6 +58,7 @@ _ANSWERS: dict[type[Request], tuple[type[Answer], ...]] = {
     AttachTask: (TaskTaken, TaskRefused),
     KillTask: (TaskKilled,),
     Ping: (Pong,),
+    OpenConfirmation: (ConfirmationOpened, ConfirmationRefused),
 }
 
 
@@ -202,9 +207,7 @@ class CommandClientProtocol(Protocol):
             raise RemoteProtocolError(f"it answers what was not asked: {answer}")
         if isinstance(answer, RequestFailed):
             waiting.errback(CommandRefused(answer.code, answer.text))
-        elif not isinstance(answer, _ANSWERS[type(request)]) or (
-            getattr(answer, "task", None) != getattr(request, "task", None)
-        ):
+        elif not isinstance(answer, _ANSWERS[type(request)]) or _about(answer) != _about(request):
             self._waiting[answer.id] = request, waiting
             raise RemoteProtocolError(f"it answers something else than was asked: {answer}")
         else:
@@ -215,6 +218,13 @@ class CommandClientProtocol(Protocol):
             self._id = self._id % _MAX_ID + 1
             if self._id not in self._waiting:
                 return self._id
+
+
+def _about(message: Request | Answer) -> str | None:
+    # The UUID of the task or the connection that a message is about.
+    if isinstance(message, (OpenConfirmation, ConfirmationOpened, ConfirmationRefused)):
+        return message.connection
+    return getattr(message, "task", None)
 
 
 class CommandClientFactory(ClientFactory):
@@ -250,7 +260,7 @@ class CommandClientFactory(ClientFactory):
             id=_HELLO_ID,
             version=VERSION,
             instance=self.instance,
-            capabilities=("own",),
+            capabilities=tuple(mode.value for mode in CallbackMode),
             bootId=self.bootId,
             clock=self._wallClock(),
         )

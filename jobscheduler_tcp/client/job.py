@@ -27,7 +27,7 @@ from jobscheduler_tcp.config.settings import endpoint
 from jobscheduler_tcp.errors import NotStarted
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.machines import indexed
-from jobscheduler_tcp.messages import TaskEnded, TaskKilled, TaskStarted, Work
+from jobscheduler_tcp.messages import CallbackMode, TaskEnded, TaskKilled, TaskStarted, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
 
 _builder = TypeMachineBuilder(JobInputs, JobCore)
@@ -57,8 +57,16 @@ def _listen(inputs: JobInputs, core: JobCore, _: None) -> None:
 
 
 @_waitingForPort.upon(JobInputs.listening).to(_waitingForResponse)
-def _ask(inputs: JobInputs, core: JobCore, port: CallbackPort) -> None:
+def _ask(inputs: JobInputs, core: JobCore, port: CallbackPort | None) -> None:
     core.ask(port)
+
+
+@_waitingForPort.upon(JobInputs.blocked).loop()
+@_waitingForResponse.upon(JobInputs.blocked).to(_waitingForPort)
+@_waitingForStart.upon(JobInputs.blocked).to(_waitingForPort)
+@_waitingForAnswer.upon(JobInputs.blocked).to(_waitingForPort)
+def _blocked(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
+    core.tryOtherwise(outcome)
 
 
 @_queued.upon(JobInputs.notListening).to(_over)
@@ -75,9 +83,10 @@ def _overdueInQueue(inputs: JobInputs, core: JobCore) -> None:
 @_waitingForPort.upon(JobInputs.overdue).to(_over)
 def _overdueWithoutPort(inputs: JobInputs, core: JobCore) -> None:
     ports = core.means.ports
-    core.finish(
-        Outcome(Reason.NOT_STARTED, f"no callback port from {ports.first} to {ports.last} was free")
-    )
+    text = f"no callback port from {ports.first} to {ports.last} was free"
+    if core.mode is not CallbackMode.OWN:
+        text = "the standing confirmation connection did not come about in time"
+    core.finish(Outcome(Reason.NOT_STARTED, text))
 
 
 @_waitingForResponse.upon(JobInputs.overdue).to(_over)
@@ -282,7 +291,6 @@ class RunningJob:
     """
     A job, as the application sees it.
 
-    @ivar task: the UUID of its task.
     @ivar work: what it runs.
     @ivar processClass: where it runs.
     @ivar done: fires once, with the outcome. It never fails, unless it is
@@ -307,12 +315,11 @@ class RunningJob:
         @param onGone: called when it is over and has given back all that it
             used.
         """
-        self.task = str(uuid4())
         self.work = work
         self.processClass = processClass
         self.done: Deferred[Outcome] = Deferred(lambda _: self.cancel())
         self._core = JobCore(
-            self.task,
+            str(uuid4()),
             means,
             processClass,
             connection,
@@ -323,6 +330,14 @@ class RunningJob:
         )
         self._inputs = _Machine(self._core)
         self._core.enter(self._inputs, receiver)
+
+    @property
+    def task(self) -> str:
+        """
+        The UUID of its task. It changes when the remote could not call back, and
+        the task is asked for in another callback mode.
+        """
+        return self._core.task
 
     @property
     def outcome(self) -> Outcome | None:
@@ -393,7 +408,7 @@ class RunningJob:
             return "over"
         if core.start is not None:
             return "waiting for end of task"
-        if core.port is not None:
+        if core.asked:
             return "waiting for response"
         return "waiting for a callback port" if core.placed else "waiting for a process"
 

@@ -11,6 +11,7 @@ from itertools import count
 from secrets import token_bytes
 from typing import Protocol as TypingProtocol
 from typing import cast
+from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -21,16 +22,20 @@ from twisted.python.failure import Failure
 from jobscheduler_tcp.channels import WINDOW
 from jobscheduler_tcp.client import verdicts
 from jobscheduler_tcp.client.callback import CallbackFactory, CallbackWatcher
+from jobscheduler_tcp.client.callbackmodes import BLOCKED
 from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.classictask import ClassicListener
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT, CommandConnection
 from jobscheduler_tcp.client.hearing import Hearing, TaskListener
 from jobscheduler_tcp.client.ports import CallbackPort, CallbackPorts
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
+from jobscheduler_tcp.client.standing import StandingProtocol, StandingTask
+from jobscheduler_tcp.client.standings import StandingConnection, Standings
 from jobscheduler_tcp.client.strangers import Strangers
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,
+    NoConfirmation,
     NotExpressible,
     NotStarted,
 )
@@ -38,6 +43,7 @@ from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import (
     Answer,
+    CallbackMode,
     KillTask,
     StartTask,
     TaskEnded,
@@ -62,6 +68,7 @@ class Means:
 
     @ivar numbers: what tasks are called where a UUID is not understood.
     @ivar classic: the command connections of classic tasks that are not closed.
+    @ivar standings: the confirmation connections that carry many tasks.
     """
 
     clock: IReactorTime
@@ -73,6 +80,14 @@ class Means:
     window: int = WINDOW
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     classic: set[ClassicCommandConnection] = field(default_factory=set)
+    standings: Standings = field(init=False)
+
+    def __post_init__(self) -> None:
+        """
+        Nothing stands yet.
+        """
+        standings = Standings(self.clock, self.ports, self.heart, self.strangers, self.window)
+        object.__setattr__(self, "standings", standings)  # as a frozen dataclass does it
 
 
 class JobListener(TypingProtocol):
@@ -113,9 +128,9 @@ class JobInputs(CallbackWatcher, TaskListener, TypingProtocol):
         The process class has a place for it.
         """
 
-    def listening(self, port: CallbackPort) -> None:
+    def listening(self, port: CallbackPort | None) -> None:
         """
-        We listen on a callback port.
+        We listen on a callback port, or a confirmation connection stands.
         """
 
     def notListening(self, reason: Failure) -> None:
@@ -131,6 +146,12 @@ class JobInputs(CallbackWatcher, TaskListener, TypingProtocol):
     def refused(self, outcome: Outcome) -> None:
         """
         The remote says that it did not start the task.
+        """
+
+    def blocked(self, outcome: Outcome) -> None:
+        """
+        No confirmation connection can be made this way, nothing ran, and there
+        is another way.
         """
 
     def unanswered(self, outcome: Outcome) -> None:
@@ -169,6 +190,8 @@ class JobCore:
     What a job has in its hands.
 
     @ivar placed: whether it has a place in the process class.
+    @ivar asked: whether the task was asked for.
+    @ivar mode: how it shall be confirmed.
     @ivar answered: whether no answer to the start can tell any more that the
         task was not started.
     @ivar acknowledged: whether the end was.
@@ -208,13 +231,18 @@ class JobCore:
         self.portWait: Deferred[None] | None = None
         self.port: CallbackPort | None = None
         self.answer: Deferred[Answer] | None = None
+        self.asked = False
         self.answered = False
+        self.mode = CallbackMode.OWN
         self.start: TaskStarted | None = None
         self.end: TaskEnded | None = None
         self.acknowledged = False
         self.gone = False
         self._onGone: Callable[[], None] | None = onGone
         self._timer: IDelayedCall | None = None
+        self._tried: list[CallbackMode] = []
+        self._blocked: Outcome | None = None  # why the first of them did not work
+        self._retried = self._retrying = False
 
     def enter(self, inputs: JobInputs, receiver: IConfirmationReceiver | None) -> None:
         """
@@ -278,15 +306,83 @@ class JobCore:
             self.setTimer(self.means.startTimeout)
         if self.processClass.speaks is Dialect.CLASSIC:
             try:
+                if self.processClass.callback.pinned:
+                    self._onlyOwn()
                 factory = self._classicFactory()
             except NotExpressible as error:
                 self._inputs.notListening(Failure(error))
                 return
+            self._acquire(factory)
         else:
-            factory = self._extendedFactory()
+            self._confirmBy(self.processClass.callback.best)
+
+    def _onlyOwn(self) -> None:
+        mode = self.processClass.callback.best
+        if mode is not CallbackMode.OWN:
+            raise NotExpressible(f"the callback mode {mode.value}")
+
+    def _confirmBy(self, mode: CallbackMode) -> None:
+        self.mode = mode
+        if mode not in self._tried:
+            self._tried.append(mode)
+        if mode is CallbackMode.OWN:
+            self._acquire(self._extendedFactory())
+        else:
+            self.portWait = self._standing.open().addCallbacks(self._stands, self._standsNot)
+
+    @property
+    def _standing(self) -> StandingConnection:
+        return self.means.standings.of(self.processClass, self.connection, self.mode)
+
+    def _acquire(self, factory: ServerFactory) -> None:
         self.portWait = self.means.ports.acquire(factory).addCallbacks(
             self._inputs.listening, self._inputs.notListening
         )
+
+    def _stands(self, protocol: StandingProtocol) -> None:
+        self.listener = protocol.expect(self.task, self._hearing, self._inputs)
+        self._inputs.listening(None)
+
+    def _standsNot(self, reason: Failure) -> None:
+        if reason.check(NoConfirmation) and self._isOpenOtherwise():
+            self._inputs.blocked(verdicts.notAsked(reason))
+        elif self._blocked is not None:
+            first = self._blocked
+            self._inputs.notListening(
+                Failure(NoConfirmation(first.reason, first.text, first.errno))
+            )
+        else:
+            self._inputs.notListening(reason)
+
+    def _isOpenOtherwise(self) -> bool:
+        return self.processClass.callback.after(self._tried) is not None
+
+    def tryOtherwise(self, outcome: Outcome) -> None:
+        """
+        Nothing ran: ask for the task in another way. It has another UUID then,
+        for the remote remembers what it refused.
+        """
+        self._blocked = self._blocked or outcome
+        listener, self.listener = self.listener, None
+        if isinstance(listener, (CallbackFactory, StandingTask)):
+            listener.dismiss()
+        if self.port is not None:
+            self.port.release()
+            self.port = None
+        self.answer = None
+        self.asked = self.answered = False
+        self.task = str(uuid4())
+        mode = self.mode
+        if not self._retrying:
+            mode = self.processClass.callback.after(self._tried) or mode
+        self._retrying = False
+        self._log.debug(
+            "The task is called {task} from now on, callback mode {mode}: {outcome}",
+            task=self.task,
+            mode=mode.value,
+            outcome=verdicts.told(outcome),
+        )
+        self._confirmBy(mode)
 
     def _extendedFactory(self) -> ServerFactory:
         means = self.means
@@ -323,20 +419,33 @@ class JobCore:
         )
         return listener.factory
 
-    def ask(self, port: CallbackPort) -> None:
+    def ask(self, port: CallbackPort | None) -> None:
         """
         Speak.
         """
         self.port = port
-        self._log.info(
-            "Task {task} is asked for at {remote}, callback port {port}",
-            task=self.task,
-            remote=self.processClass.address,
-            port=port.number,
-        )
-        self.answer = self._requests.request(
-            StartTask(0, self.task, port.number, self.token, self.work)
-        )
+        self.asked = True
+        if port is not None:
+            self._log.info(
+                "Task {task} is asked for at {remote}, callback port {port}",
+                task=self.task,
+                remote=self.processClass.address,
+                port=port.number,
+            )
+            start = StartTask(0, self.task, port.number, self.token, self.work)
+        else:
+            self._log.info(
+                "Task {task} is asked for at {remote}, callback mode {mode}",
+                task=self.task,
+                remote=self.processClass.address,
+                mode=self.mode.value,
+            )
+            assert isinstance(self.listener, StandingTask)
+            subject = self.listener.subject
+            start = StartTask(0, self.task, 0, b"", self.work, self.mode, connection=subject)
+            # The remote is known: from now on the task may run.
+            self._inputs.callerClaims()
+        self.answer = self._requests.request(start)
         self.answer.addCallbacks(self._answered, self._notAnswered)
 
     @property
@@ -344,13 +453,32 @@ class JobCore:
         return self.connection if self.classic is None else self.classic
 
     def _answered(self, answer: Answer) -> None:
-        if isinstance(answer, TaskRefused):
-            self._inputs.refused(verdicts.refused(answer))
-        else:
+        if not isinstance(answer, TaskRefused):
             self._inputs.taken()
+            return
+        outcome = verdicts.refused(answer)
+        if outcome.reason in BLOCKED and self._mayTryAgain():
+            self._inputs.blocked(outcome)
+        else:
+            self._inputs.refused(outcome)
+
+    def _mayTryAgain(self) -> bool:
+        listener = self.listener
+        if self.classic is not None or (listener is not None and listener.proven is not None):
+            return False
+        if self.mode is not CallbackMode.OWN and not self._retried:
+            # The remote has lost the connection, which we shall notice soon.
+            self._retried = self._retrying = True
+            self._standing.discard()
+            return True
+        return self._isOpenOtherwise()
 
     def _notAnswered(self, reason: Failure) -> None:
-        self._inputs.unanswered(verdicts.notAsked(reason))
+        outcome = verdicts.notAsked(reason)
+        if isinstance(self.listener, StandingTask) and verdicts.isRefused(reason):
+            self._inputs.refused(outcome)
+        else:
+            self._inputs.unanswered(outcome)
 
     def despair(self) -> None:
         """
@@ -366,6 +494,9 @@ class JobCore:
         The program runs: the answer to the start is no news any more.
         """
         self.start = message
+        if self.classic is None:
+            remote = self.processClass.address
+            self.processClass.callback.works(self.mode, remote, self._blocked)
         self.stopTimer()
         self.withdraw()
         self._log.info(

@@ -10,6 +10,8 @@ from enum import Enum
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 
+from jobscheduler_tcp.client.callbackmodes import AUTO, CallbackChoice
+
 # As many as a JobScheduler runs in a process class that does not say it.
 MAX_PROCESSES = 30
 
@@ -119,9 +121,17 @@ class ProcessClass(Places):
         maxProcesses: int = MAX_PROCESSES,
         address: str = "",
         dialect: Dialect = Dialect.AUTO,
+        *,
+        callback: str = AUTO,
     ) -> None:
+        """
+        @param callback: C{own}, C{shared} or C{passive}, or C{auto} for what
+            works (docs/callback-modes).
+        @raise ValueError: there is no such mode.
+        """
         super().__init__(maxProcesses)
         self.name = name
         self.endpoint = endpoint
         self.address = address or repr(endpoint)
         self.speaks = dialect
+        self.callback = CallbackChoice(callback)

@@ -76,7 +76,7 @@ class ClientService(Service):
         self._leaving: dict[ProcessClass, CommandConnection] = {}
         for each in processClasses:
             self.addProcessClass(each)
-        self._jobs: dict[str, RunningJob] = {}
+        self._jobs: dict[int, RunningJob] = {}
         self._allGone: list[Deferred[None]] = []
 
     @property
@@ -146,7 +146,7 @@ class ClientService(Service):
             deadline=deadline,
             onGone=self._gone,
         )
-        self._jobs[job.task] = job
+        self._jobs[id(job)] = job
         if self._stopping:
             job.cancel()
         else:
@@ -181,6 +181,7 @@ class ClientService(Service):
         finally:
             if bound.active():
                 bound.cancel()
+        self._means.standings.stop()
         await self.ports.whenIdle()
         await DeferredList([each.farewell() for each in self._means.classic])
         connections = (*self._connections.values(), *self._leaving.values())
@@ -191,7 +192,7 @@ class ClientService(Service):
             job.abandon()
 
     def _gone(self, job: RunningJob) -> None:
-        del self._jobs[job.task]
+        del self._jobs[id(job)]
         self._disconnect(job.processClass)
         if not self._jobs:
             waiting, self._allGone = self._allGone, []

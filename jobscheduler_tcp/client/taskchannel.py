@@ -136,10 +136,16 @@ class TaskChannel:
         """
         The connection is closed.
         """
-        self._closed = True
-        self._input.stop()
+        self.close()
         if not self._ended:
             self._receiver.confirmationLost(reason)
+
+    def close(self) -> None:
+        """
+        Say nothing more.
+        """
+        self._closed = True
+        self._input.stop()
 
     def acknowledge(self) -> None:
         """

@@ -9,6 +9,7 @@ from twisted.python.failure import Failure
 from jobscheduler_tcp.errors import (
     CommandRefused,
     LocalProtocolError,
+    NoConfirmation,
     NotAdmitted,
     RemoteProtocolError,
     RemoteUnreachable,
@@ -24,6 +25,9 @@ _REFUSALS = {
     "jsremote-authentication": Reason.REJECTED_AUTH,
     "jsremote-protocol-error": Reason.PROTOCOL_ERROR,
 }
+
+# Whoever says that may have begun.
+_INTERNAL = "jsremote-internal-error"
 
 LOST_BEFORE_START = Outcome(
     Reason.LOST, "the connection broke before the start of the task was confirmed"
@@ -81,6 +85,8 @@ def notAsked(reason: Failure) -> Outcome:
     match error := reason.value:
         case RemoteUnreachable():
             return Outcome(Reason.REMOTE_UNREACHABLE, str(error), errno=error.errno)
+        case NoConfirmation():
+            return Outcome(error.reason, str(error), errno=error.errno)
         case NotAdmitted():
             return Outcome(Reason.REJECTED_AUTH, str(error))
         case LocalProtocolError():
@@ -96,6 +102,17 @@ def notAsked(reason: Failure) -> Outcome:
             return Outcome(_REFUSALS.get(error.code, Reason.REJECTED_VERSION), str(error))
         case _:
             return Outcome(Reason.NOT_STARTED, str(error), errno=getattr(error, "errno", None) or 0)
+
+
+def isRefused(reason: Failure) -> bool:
+    """
+    Whether a start that has no answer certainly was not obeyed: it was not
+    said, or not understood.
+    """
+    error = reason.value
+    if isinstance(error, CommandRefused):
+        return error.code != _INTERNAL
+    return isinstance(error, LocalProtocolError)
 
 
 def lost(reason: Failure, pid: int = 0) -> Outcome:

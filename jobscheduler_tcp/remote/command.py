@@ -8,11 +8,12 @@ answer is known.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -21,20 +22,25 @@ from jobscheduler_tcp.commandport import CommandPortFactory, CommandPortProtocol
 from jobscheduler_tcp.conversation import COMMAND, Conversation, Role
 from jobscheduler_tcp.errors import CommandRefused, RemoteProtocolError
 from jobscheduler_tcp.heartbeat import Heart
-from jobscheduler_tcp.interfaces import ITasks
+from jobscheduler_tcp.interfaces import IConfirmations, ITasks
 from jobscheduler_tcp.messages import (
     Answer,
     AttachTask,
+    ConfirmationOpened,
+    ConfirmationRefused,
     Hello,
     KillTask,
+    OpenConfirmation,
     Ping,
     Pong,
     RequestFailed,
     StartTask,
+    TakeConfirmation,
     TaskKilled,
     TaskRefused,
     TaskTaken,
 )
+from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import Handler, Peer, Said, notAllowed
 from jobscheduler_tcp.remote.classicruns import CLOSE, START, ClassicHost, ClassicRuns
 from jobscheduler_tcp.security import Level
@@ -63,6 +69,7 @@ class CommandServerProtocol(CommandPortProtocol):
         self._classic: ClassicRuns | None = None
         self._alone = False  # the command is the only one of its document
         self._closing = False  # it was a close, whose answer has another end
+        self._successor: IProtocol | None = None  # what goes on with the transport
 
     def connectionMade(self) -> None:
         """
@@ -81,8 +88,19 @@ class CommandServerProtocol(CommandPortProtocol):
         The tasks of a classic client are killed with its connection.
         """
         super().connectionLost(reason)
+        if self._successor is not None:
+            self._successor.connectionLost(reason)
         if self._classic is not None:
             self._classic.connectionLost()
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Obey documents, as long as they are spoken.
+        """
+        if self._successor is not None:
+            self._successor.dataReceived(data)
+        else:
+            super().dataReceived(data)
 
     def mayHearMore(self) -> bool:
         """
@@ -100,13 +118,11 @@ class CommandServerProtocol(CommandPortProtocol):
             self._alone = only == [CLOSE]
             super().rootReceived(root)
             return
-        number = 0
         try:
             request = decodeRequest(root)
-            number = request.id
             self._conversation.hear(request)
         except RemoteProtocolError as wrong:
-            failed = RequestFailed(number, "jsremote-protocol-error", str(wrong)[:500])
+            failed = RequestFailed(_idOf(root), "jsremote-protocol-error", str(wrong)[:500])
             self.giveUp(encodeAnswer(failed, self._now()), wrong)
             return
         match request:
@@ -121,6 +137,10 @@ class CommandServerProtocol(CommandPortProtocol):
                 self._answer(RequestFailed(request.id, "jsremote-attach", text))
             case Ping():
                 self._answer(Pong(request.id))
+            case OpenConfirmation():
+                self._open(request)
+            case TakeConfirmation():
+                self._take(request)
 
     def say(self, children: Iterable[Element]) -> None:
         """
@@ -158,12 +178,48 @@ class CommandServerProtocol(CommandPortProtocol):
             self._answer(self._tasks.welcome(hello))
             self.greeted()
 
+    def _open(self, request: OpenConfirmation) -> None:
+        confirmations = self._factory.confirmations
+        if confirmations is None:
+            text = "this remote has no standing confirmation connections"
+            self._answer(RequestFailed(request.id, "jsremote-callback", text))
+        else:
+            self._wait(request.id, confirmations.open(request, self.peer.host))
+
+    def _take(self, request: TakeConfirmation) -> None:
+        """
+        From here on, frames are spoken on this connection.
+        """
+        confirmations = self._factory.confirmations
+        if self.peer.level < Level.ALL or confirmations is None:
+            refused = notAllowed()
+            self._log.warn("{peer} may not start tasks", peer=self.peer.host)
+            self._answer(RequestFailed(request.id, refused.code, refused.text))
+            self.hangUp()
+            return
+        successor = confirmations.take(request)
+        if successor is None:
+            text = "no such confirmation connection is waited for"
+            reason = Reason.CALLBACK_REFUSED
+            self._answer(ConfirmationRefused(request.id, request.connection, reason, text))
+            self.hangUp()
+            return
+        self._answer(ConfirmationOpened(request.id, request.connection))
+        # What is said from now on is no document, and its own flow counts.
+        self.transport.unregisterProducer()
+        self._successor = successor
+        successor.makeConnection(self.transport)
+
     def _refuse(self, hello: Hello, code: str, text: str) -> None:
         failed = RequestFailed(hello.id, code, text)
         self.giveUp(encodeAnswer(failed, self._now()), text)
 
     def _wait(
-        self, number: int, answer: Deferred[TaskTaken | TaskRefused] | Deferred[TaskKilled]
+        self,
+        number: int,
+        answer: Deferred[TaskTaken | TaskRefused]
+        | Deferred[TaskKilled]
+        | Deferred[ConfirmationOpened | ConfirmationRefused],
     ) -> None:
         self._outstanding += 1
         answer.addErrback(self._broken, number).addCallback(self._answered)
@@ -200,6 +256,7 @@ class CommandServerFactory(CommandPortFactory):
         clock: IReactorTime,
         *,
         classic: ClassicHost | None = None,
+        confirmations: IConfirmations | None = None,
         commands: Mapping[str, tuple[Level, Handler]] | None = None,
         heart: Heart | None = None,
         wallClock: Callable[[], float] = time.time,
@@ -210,12 +267,15 @@ class CommandServerFactory(CommandPortFactory):
             L{AllowedHosts.levelOf<jobscheduler_tcp.security.AllowedHosts.levelOf>}.
         @param classic: what tasks of classic clients need; without it, the
             classic dialect is not spoken.
+        @param confirmations: makes standing confirmation connections; without
+            it, there are none.
         @param commands: further plain commands by name, with the level that
             each needs.
         @param heart: the heart of the service that this belongs to.
         @param wallClock: seconds since 1970, for the envelope of the answers.
         """
         self.tasks = tasks
+        self.confirmations = confirmations
         self.classic = classic
         self.wallClock = wallClock
         plain: dict[str, tuple[Level, Handler]] = {
@@ -233,3 +293,10 @@ class CommandServerFactory(CommandPortFactory):
 
     def _showState(self, command: Element, peer: Peer) -> Element:
         return self.tasks.showState()
+
+
+def _idOf(root: Element) -> int:
+    # So that the client knows which of its requests is not understood.
+    text = root.attributes.get("id", "")
+    number = int(text) if re.fullmatch("[0-9]{1,10}", text) else 0
+    return number if number < 2**31 else 0

@@ -1,37 +1,16 @@
 """
-The remote's side of the confirmation connection: dial back to the client, and
-confirm to it what becomes of one task.
-
-Nothing of the task is said before the listener has proved that it knows the
-task's token: anybody may listen at a port.
+The remote's side of the confirmation connection of one task: dial back to the
+client, and confirm to it what becomes of the task.
 """
 
 from __future__ import annotations
 
-import errno
 from collections import deque
-from os import strerror
-from secrets import token_bytes
 
-from twisted.internet.error import ConnectError
-from twisted.internet.interfaces import (
-    IAddress,
-    IConnector,
-    IDelayedCall,
-    IPushProducer,
-    IReactorTCP,
-    IReactorTime,
-)
-from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
-from twisted.logger import Logger
-from twisted.python.failure import Failure
-from zope.interface import implementer
+from twisted.internet.interfaces import IReactorTime
 
-from jobscheduler_tcp.channels import ConfirmationChannels
-from jobscheduler_tcp.conversation import Role
-from jobscheduler_tcp.errors import RemoteProtocolError
 from jobscheduler_tcp.heartbeat import Heart
-from jobscheduler_tcp.interfaces import IConfirmedTask, IStreamTransport
+from jobscheduler_tcp.interfaces import IConfirmedTask
 from jobscheduler_tcp.messages import (
     CallerProof,
     Challenge,
@@ -43,6 +22,7 @@ from jobscheduler_tcp.messages import (
     ListenerProof,
     OutputAcknowledged,
     Stream,
+    TaskAbandoned,
     TaskAttached,
     TaskEnded,
     TaskInput,
@@ -50,14 +30,8 @@ from jobscheduler_tcp.messages import (
     TaskStarted,
 )
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.proof import NONCE_SIZE, callerProof, isProof, listenerProof, selector
-from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.remote.caller import Caller, Dialer
 from jobscheduler_tcp.wire.extended import MAX_DATA
-
-# Seconds until a listener must have taken the connection, and then proved that
-# it knows the token.
-CONNECT_TIMEOUT = 10.0
-PROOF_TIMEOUT = 5.0
 
 # Bytes of input that the client may send beyond what the task was given.
 INPUT_WINDOW = 262144
@@ -65,128 +39,61 @@ INPUT_WINDOW = 262144
 # A task that has a connection of its own has this channel.
 CHANNEL = 1
 
-# Errors of a dial that are the doing of this machine: it has no descriptor, no
-# memory or no outgoing port left.
-_OUR_SHORTAGE = frozenset(
-    {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EADDRNOTAVAIL, errno.EAGAIN}
-)
 
-
-@implementer(IPushProducer)
-class ConfirmationProtocol(Protocol):
+class ConfirmationProtocol(Caller):
     """
     The confirmation connection of one task.
-
-    @ivar quiet: beats since the client was last heard.
     """
 
-    transport: IStreamTransport
-    _log = Logger()
+    _factory: ConfirmationFactory
 
     def __init__(self, factory: ConfirmationFactory) -> None:
-        self._factory = factory
-        self.quiet = 0
+        super().__init__(factory)
         self._task = factory.confirmed
-        self._channels = ConfirmationChannels(Role.REMOTE)
-        self._nonce = token_bytes(NONCE_SIZE)
-        self._timer: IDelayedCall | None = None
         self._taken = 0  # input
         self._waiting: deque[tuple[Stream, bytes | memoryview]] = deque()
         self._end: TaskEnded | None = None  # to be said after what waits
         self._clogged = False  # the transport holds more than it likes
         self._blocked = False  # the task was told to pause
         self._ending = False  # the end was said or waits
-        self._closed = False  # nothing more is said or heard
 
-    # ------------------------------------------------------------ the transport
+    # ------------------------------------------------------------ the connection
 
-    def connectionMade(self) -> None:
+    def firstWords(self) -> bytes:
         """
-        Ask the listener for its proof.
+        Open the task's channel.
         """
-        settle(self.transport)
-        self._timer = self._factory.clock.callLater(PROOF_TIMEOUT, self._proofOverdue)
-        self.transport.write(
-            self._channels.say(0, Challenge(self._nonce, selector(self._factory.token)))
-        )
+        attached = TaskAttached(self._factory.subject, window=INPUT_WINDOW)
+        return self._channels.say(CHANNEL, attached)
 
-    def dataReceived(self, data: bytes) -> None:
+    def proven(self) -> None:
         """
-        Hear what the client says; hang up on nonsense.
+        The task may run.
         """
-        self.quiet = 0
-        if self._closed:
-            return
-        try:
-            for _, message in self._channels.hear(data):
-                self._heard(message)
-                if self._closed:
-                    return
-        except RemoteProtocolError as error:
-            self._hangUp(str(error))
+        self._task.callbackTaken()
 
-    def connectionLost(self, reason: Failure = connectionDone) -> None:
+    def gone(self) -> None:
         """
         Tell the task, unless its end was acknowledged.
         """
-        self._stopTimer()
-        self._factory.heart.remove(self)
-        if not self._channels.proven:
-            text = f"closed without a proof: {reason.getErrorMessage()}"
-            self._factory.failed(Reason.CALLBACK_WRONG_LISTENER, text)
-        elif self._channels.channels:
+        if self._channels.channels:
             self._task.callbackLost()
-        self._closed = True
         self._waiting.clear()
 
     def abort(self) -> None:
         """
         Hang up without a word.
         """
-        self._closed = True
         self._waiting.clear()
-        self.transport.abortConnection()
-
-    def beat(self) -> None:
-        """
-        Let the client know that we are here.
-        """
-        self.transport.write(self._channels.say(0, Heartbeat()))
-
-    def silent(self) -> None:
-        """
-        The client is dead, or cut off.
-        """
-        self._hangUp("it has said nothing for too long")
-
-    def _hangUp(self, why: str) -> None:
-        if self._closed:
-            return
-        self._log.warn(
-            "Hung up on {peer}, called for task {task}: {why}",
-            peer=self.transport.getPeer(),
-            task=self._factory.task,
-            why=why,
-        )
-        if not self._channels.proven:
-            self._factory.failed(Reason.CALLBACK_WRONG_LISTENER, why)
-        self.abort()
-
-    def _proofOverdue(self) -> None:
-        self._timer = None
-        self._hangUp(f"it took the connection and proved nothing for {PROOF_TIMEOUT:g} seconds")
-
-    def _stopTimer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+        super().abort()
 
     # ---------------------------------------------------- what the client says
 
-    def _heard(self, message: Confirmation) -> None:
+    def heard(self, channel: int, message: Confirmation) -> None:
+        """
+        The client says something of the task.
+        """
         match message:
-            case ListenerProof():
-                self._proofShown(message)
             case OutputAcknowledged():
                 self._flush()
             case TaskInput():
@@ -195,32 +102,20 @@ class ConfirmationProtocol(Protocol):
                 self._task.inputEnded()
             case EndAcknowledged():
                 self._endAcknowledged()
-            case Heartbeat():
-                pass
+            case TaskAbandoned():
+                self.hangUp("it gave the task up")
             case (
                 Challenge()
+                | ListenerProof()
                 | CallerProof()
+                | Heartbeat()
                 | TaskAttached()
                 | TaskStarted()
                 | TaskOutput()
                 | InputTaken()
                 | TaskEnded()
             ):
-                raise AssertionError(f"{message} is no word of the client's")
-
-    def _proofShown(self, message: ListenerProof) -> None:
-        factory = self._factory
-        both = self._nonce, message.nonce
-        if not isProof(message.proof, listenerProof(factory.token, *both, factory.task)):
-            raise RemoteProtocolError("its proof is wrong")
-        self._stopTimer()
-        proof = CallerProof(callerProof(factory.token, *both, factory.task))
-        attached = TaskAttached(factory.task, window=INPUT_WINDOW)
-        self.transport.write(self._channels.say(0, proof) + self._channels.say(CHANNEL, attached))
-        factory.taken(self)
-        factory.heart.add(self)
-        self.transport.registerProducer(self, True)
-        self._task.callbackTaken()
+                raise AssertionError(f"{message} is no word of the client's on a task")
 
     def _endAcknowledged(self) -> None:
         # We close first, so that TIME_WAIT stays at our side, where no port is
@@ -318,19 +213,14 @@ class ConfirmationProtocol(Protocol):
         if not self._closed:
             self._flush()
 
-    def stopProducing(self) -> None:
-        """
-        The connection is gone; L{connectionLost} tells the task.
-        """
 
-
-class ConfirmationFactory(ClientFactory):
+class ConfirmationFactory(Dialer):
     """
     Dial the confirmation connection of one task, and tell the task what came of
     it.
-    """
 
-    noisy = False
+    @ivar connection: our end, C{None} while there is none.
+    """
 
     def __init__(
         self,
@@ -346,90 +236,19 @@ class ConfirmationFactory(ClientFactory):
         @param confirmed: hears what the client does.
         @param heart: the heart of the service that this belongs to.
         """
-        self.task = task
-        self.token = token
+        super().__init__(task, token, clock, heart)
         self.confirmed = confirmed
-        self.clock = clock
-        self.heart = heart or Heart(clock)
         self.connection: ConfirmationProtocol | None = None
-        self._connector: IConnector | None = None
-        self._over = False
 
-    def dial(
-        self, reactor: IReactorTCP, host: str, port: int, timeout: float = CONNECT_TIMEOUT
-    ) -> None:
+    def build(self) -> ConfirmationProtocol:
         """
-        Call the client.
+        Make our end.
         """
-        reactor.connectTCP(host, port, self, timeout)
-
-    def startedConnecting(self, connector: IConnector) -> None:
-        """
-        Remember who connects, to be able to stop it.
-        """
-        self._connector = connector
-
-    def buildProtocol(self, addr: IAddress | None) -> ConfirmationProtocol:
-        """
-        Somebody has taken the connection.
-        """
-        self._connector = None
         self.connection = ConfirmationProtocol(self)
         return self.connection
 
-    def clientConnectionFailed(self, connector: IConnector, reason: Failure) -> None:
+    def tellFailed(self, reason: Reason, text: str, errno: int) -> None:
         """
-        Nobody has taken the connection; the error tells why.
+        Tell the task that there will be no connection.
         """
-        self._connector = None
-        number = errnoOf(reason.value)
-        to = connector.getDestination()
-        text = f"{to.host}:{to.port}: {strerror(number)}"  # type: ignore[attr-defined]  # an IP address
-        if number == errno.ECONNREFUSED:
-            self.failed(Reason.CALLBACK_REFUSED, text, number)
-        elif number in _OUR_SHORTAGE:
-            self.failed(Reason.REJECTED_CAPACITY, text, number)
-        else:  # unreachable, prohibited, silence: something lets nothing through
-            self.failed(Reason.CALLBACK_FILTERED, text, number)
-
-    def abort(self) -> None:
-        """
-        Give up, or hang up without a word.
-        """
-        if self._connector is not None:
-            self._connector.stopConnecting()
-        elif self.connection is not None:
-            self.connection.abort()
-
-    @property
-    def outgoing(self) -> int:
-        """
-        Our port of the connection (the diagram's OPR), 0 while there is none.
-        """
-        if self.connection is None:
-            return 0
-        return getattr(self.connection.transport.getHost(), "port", 0)
-
-    def taken(self, connection: ConfirmationProtocol) -> None:
-        """
-        Both ends are proven.
-        """
-        self._over = True
-        self.token = b""  # nobody needs to know it any more
-
-    def failed(self, reason: Reason, text: str, errno: int = 0) -> None:
-        """
-        Tell the task, once, that there will be no connection.
-        """
-        if not self._over:
-            self._over = True
-            self.token = b""
-            self.confirmed.callbackFailed(reason, text, errno)
-
-
-def errnoOf(error: BaseException | None) -> int:
-    """
-    Find the error number of the system in the error of a dial.
-    """
-    number = error.osError if isinstance(error, ConnectError) else None
-    return number or errno.ETIMEDOUT  # Twisted's own timer gives none
+        self.confirmed.callbackFailed(reason, text, errno)

@@ -23,12 +23,22 @@ from zope.interface import implementer
 from jobscheduler_tcp import __version__
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.heartbeat import Heart
-from jobscheduler_tcp.interfaces import IDialReactor, ITaskLauncher, ITasks, KillReport, Launch
+from jobscheduler_tcp.interfaces import (
+    IConfirmations,
+    IDialReactor,
+    ITaskLauncher,
+    ITasks,
+    KillReport,
+    Launch,
+)
 from jobscheduler_tcp.messages import (
     VERSION,
+    ConfirmationRefused,
     Hello,
     KillTask,
+    OpenConfirmation,
     StartTask,
+    TakeConfirmation,
     TaskKilled,
     TaskRefused,
     Welcome,
@@ -39,6 +49,8 @@ from jobscheduler_tcp.plaincommands import secondstamp
 from jobscheduler_tcp.remote.classicruns import ClassicHost, ClassicRun
 from jobscheduler_tcp.remote.command import CommandServerFactory
 from jobscheduler_tcp.remote.environment import environmentOf, inherited, namedWork
+from jobscheduler_tcp.remote.standing import StandingConfirmation
+from jobscheduler_tcp.remote.standings import OpenAnswer, StandingConnections
 from jobscheduler_tcp.remote.starts import StartAnswer, Starts
 from jobscheduler_tcp.remote.steps import STOP_GRACE, Workplace
 from jobscheduler_tcp.remote.task import Task
@@ -54,11 +66,11 @@ DESCRIPTOR_RESERVE = 64
 # have to end.
 FAREWELL = 5.0
 
-# This version can dial a connection for each task.
-CAPABILITIES = ("own",)
+# The callback modes (docs/callback-modes).
+CAPABILITIES = ("own", "shared", "passive")
 
 
-@implementer(ITasks)
+@implementer(ITasks, IConfirmations)
 class RemoteService(Service):
     """
     A remote.
@@ -120,6 +132,7 @@ class RemoteService(Service):
         self._tasks: dict[str, Task] = {}
         self._classic: dict[int, ClassicRun] = {}
         self._starts = Starts(reactor)
+        self._standing = StandingConnections(reactor, self._heart)
         self._draining = False
         self._idle: list[Deferred[None]] = []
         self._listening: list[Deferred[None]] = []
@@ -134,7 +147,13 @@ class RemoteService(Service):
             self._classicOver,
         )
         self.factory = CommandServerFactory(
-            self, levelOf, reactor, classic=classic, heart=self._heart, wallClock=wallClock
+            self,
+            levelOf,
+            reactor,
+            classic=classic,
+            confirmations=self,
+            heart=self._heart,
+            wallClock=wallClock,
         )
 
     # ---------------------------------------------------------------- the service
@@ -186,6 +205,7 @@ class RemoteService(Service):
         await idle
         if patience.active():
             patience.cancel()
+        self._standing.stop()
         try:
             await maybeDeferred(self._launcher.stop)
         except Exception:
@@ -269,9 +289,37 @@ class RemoteService(Service):
             number=next(self._numbers),
             answered=self._starts.answer,
             over=self._taskOver,
+            standing=self._standing.find(message.connection, host),
         )
         task.dial()
         return answered
+
+    def open(self, message: OpenConfirmation, host: str) -> Deferred[OpenAnswer]:
+        """
+        See L{IConfirmations}.
+        """
+        refused: ConfirmationRefused | None = None
+        if self._draining:
+            refused = ConfirmationRefused(
+                message.id,
+                message.connection,
+                Reason.REJECTED_DRAINING,
+                "the remote is stopping",
+            )
+        elif message.port in self._ownPorts():
+            refused = ConfirmationRefused(
+                message.id,
+                message.connection,
+                Reason.PROTOCOL_ERROR,
+                "that port is the remote's own",
+            )
+        return self._standing.open(message, host) if refused is None else succeed(refused)
+
+    def take(self, message: TakeConfirmation) -> StandingConfirmation | None:
+        """
+        See L{IConfirmations}.
+        """
+        return self._standing.take(message)
 
     def kill(self, message: KillTask) -> Deferred[TaskKilled]:
         """

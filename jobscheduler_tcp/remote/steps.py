@@ -29,6 +29,7 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.limits import Limits
 from jobscheduler_tcp.remote.returnvalues import VARIABLE, ReturnValues
+from jobscheduler_tcp.remote.standing import StandingCall
 
 # Seconds that a task has to end when the remote stops, even if its own grace is
 # longer: systemd waits 90 for the whole of a service.
@@ -73,7 +74,7 @@ class Steps:
     host: str
     port: int
     grace: float
-    callback: ConfirmationFactory
+    callback: ConfirmationFactory | StandingCall
     limits: Limits
     answered: Callable[[TaskTaken | TaskRefused], None]
     over: Callable[[str], None]

@@ -24,11 +24,19 @@ from jobscheduler_tcp.interfaces import (
     ProcessExit,
 )
 from jobscheduler_tcp.machines import indexed
-from jobscheduler_tcp.messages import StartTask, Stream, TaskRefused, TaskTaken, Work
+from jobscheduler_tcp.messages import (
+    CallbackMode,
+    StartTask,
+    Stream,
+    TaskRefused,
+    TaskTaken,
+    Work,
+)
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.limits import Limits
+from jobscheduler_tcp.remote.standing import StandingCall, StandingConfirmation
 from jobscheduler_tcp.remote.steps import STOP_GRACE, Steps, Workplace
 
 
@@ -314,8 +322,10 @@ class Task:
         number: int,
         answered: Callable[[TaskTaken | TaskRefused], None],
         over: Callable[[str], None],
+        standing: StandingConfirmation | None = None,
     ) -> None:
         """
+        @param standing: the connection that the start names, if there is one.
         @param launch: what to start, all decided.
         @param number: the remote's own number for it.
         @param host: where the client listens.
@@ -326,6 +336,11 @@ class Task:
         self._stdin = launch.work.stdin
         reactor = place.reactor
         work = launch.work
+        callback: ConfirmationFactory | StandingCall
+        if message.mode is CallbackMode.OWN:
+            callback = ConfirmationFactory(message.task, message.token, self, reactor, place.heart)
+        else:
+            callback = StandingCall(message.task, standing, self)
         # The limits need no script, and some tasks sleep for days.
         limits = Work(wallTime=work.wallTime, silence=work.silence, outputLimit=work.outputLimit)
         self._steps = Steps(
@@ -335,9 +350,9 @@ class Task:
             launch=launch,
             number=number,
             host=host,
-            port=message.port,
+            port=standing.port if standing is not None else message.port,
             grace=work.grace,
-            callback=ConfirmationFactory(message.task, message.token, self, reactor, place.heart),
+            callback=callback,
             limits=Limits(reactor, limits, self._limitReached),
             answered=answered,
             over=over,

@@ -16,13 +16,18 @@ from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
 from jobscheduler_tcp.messages import (
     Answer,
     AttachTask,
+    CallbackMode,
+    ConfirmationOpened,
+    ConfirmationRefused,
     Hello,
     KillTask,
+    OpenConfirmation,
     Ping,
     Pong,
     Request,
     RequestFailed,
     StartTask,
+    TakeConfirmation,
     TaskKilled,
     TaskRefused,
     TaskTaken,
@@ -42,6 +47,9 @@ _PING = "jsremote.ping"
 _START = "remote_scheduler.start_remote_task"
 _KILL = "remote_scheduler.remote_task.kill"
 _ATTACH = "remote_scheduler.remote_task.attach"
+_OPEN = "jsremote.confirmation"
+_TAKE = "jsremote.confirmation.take"
+_OPENED = "confirmation"
 _REFUSED = "jsremote-"  # and the reason, in the code of an ERROR
 
 # Below are the ports of services: a start must not make the remote dial those.
@@ -95,6 +103,15 @@ def encodeRequest(request: Request) -> bytes:
                     f' tcp_port="{request.port}" token="{request.token.hex()}"'
                     f' stdout="{request.stdout}" stderr="{request.stderr}"/>'
                 )
+            case OpenConfirmation():
+                port = f' tcp_port="{request.port}"' if request.port else ""
+                text = (
+                    f'<{_OPEN} id="{request.id}"{_attribute("connection", request.connection)}'
+                    f' callback="{request.mode.value}" token="{request.token.hex()}"{port}/>'
+                )
+            case TakeConfirmation():
+                connection = _attribute("connection", request.connection)
+                text = f'<{_TAKE} id="{request.id}"{connection}/>'
         return text.encode()
     except (ValueError, OverflowError) as error:  # a surrogate, not a number
         said = type(request).__name__
@@ -132,6 +149,15 @@ def encodeAnswer(answer: Answer, time: str) -> bytes:
             code = f"{_REFUSED}{answer.reason.value}"
             text = (
                 f'<ERROR code="{code}"{_attribute("task", answer.task)}'
+                f' reason="{answer.reason.value}" errno="{answer.errno}"'
+                f' text="{code}  {_line(answer.text)}"/>'
+            )
+        case ConfirmationOpened():
+            text = f"<{_OPENED}{_attribute('connection', answer.connection)}/>"
+        case ConfirmationRefused():
+            code = f"{_REFUSED}{answer.reason.value}"
+            text = (
+                f'<ERROR code="{code}"{_attribute("connection", answer.connection)}'
                 f' reason="{answer.reason.value}" errno="{answer.errno}"'
                 f' text="{code}  {_line(answer.text)}"/>'
             )
@@ -214,9 +240,12 @@ def _start(request: StartTask) -> str:
         what = f"<script>{escapeText(work.script)}</script>"
     else:
         what = f"<script{_attribute('value', work.script)}/>"
+    if request.mode is CallbackMode.OWN:
+        where = f' tcp_port="{request.port}" token="{request.token.hex()}"'
+    else:
+        where = _attribute("connection", request.connection)
     return (
-        f'<{_START} id="{request.id}"{_attribute("task", request.task)}'
-        f' tcp_port="{request.port}" token="{request.token.hex()}"'
+        f'<{_START} id="{request.id}"{_attribute("task", request.task)}{where}'
         f' callback="{request.mode.value}" on_disconnect="{request.onDisconnect.value}"'
         f' grace="{_number(work.grace)}"{options}>'
         f"{_pairs('params', 'param', work.parameters)}{_order(work.orderParameters)}"
@@ -303,8 +332,10 @@ def _readHello(root: Element) -> Hello:
 
 def _readStart(root: Element) -> StartTask:
     attributes = root.attributes
-    fields = _take(attributes, _START_FIELDS)
-    fields["token"] = _token(attributes)
+    fields = {"port": 0, "token": b"", **_take(attributes, _START_FIELDS)}
+    if attributes.get("callback", CallbackMode.OWN.value) == CallbackMode.OWN.value:
+        fields["token"] = _token(attributes)
+        fields["connection"] = ""
     work = fields["work"] = _take(attributes, _WORK_FIELDS)
     stdin = attributes.get("stdin", "no")
     if stdin not in _YES:
@@ -333,7 +364,10 @@ def _readStart(root: Element) -> StartTask:
     if what != 1 or not (work.get("script") or work.get("command") or work.get("job")):
         raise RemoteProtocolError("a start without exactly one of script, command and job")
     request = _message(StartTask, fields)
-    _checkPort(request.port)
+    if request.mode is CallbackMode.OWN:
+        _checkPort(request.port)
+    elif request.port or not request.connection:
+        raise RemoteProtocolError("a start on a standing connection names it, and no port")
     return request
 
 
@@ -363,6 +397,25 @@ def _readAttach(root: Element) -> AttachTask:
     return request
 
 
+def _readOpen(root: Element) -> OpenConfirmation:
+    fields = _take(root.attributes, _OPEN_FIELDS)
+    fields["token"] = _token(root.attributes)
+    request = _message(OpenConfirmation, fields)
+    match request.mode:
+        case CallbackMode.SHARED:
+            _checkPort(request.port)
+        case CallbackMode.PASSIVE:
+            if request.port:
+                raise RemoteProtocolError("a port, where the client dials")
+        case CallbackMode.OWN:
+            raise RemoteProtocolError("a connection that stands is not a task's own")
+    return request
+
+
+def _readTake(root: Element) -> TakeConfirmation:
+    return _message(TakeConfirmation, _take(root.attributes, _TAKE_FIELDS))
+
+
 def _readKill(root: Element) -> KillTask:
     return _message(KillTask, _take(root.attributes, _KILL_FIELDS))
 
@@ -378,6 +431,10 @@ def _error(said: Element, identifier: str) -> Answer:
     if "task" in attributes and "reason" in attributes:
         fields = _take(attributes, {"task": "task", "reason": "reason", "errno": "errno"})
         return _message(TaskRefused, {**fields, "id": identifier, "text": text})
+    if "connection" in attributes and "reason" in attributes:
+        names = {"connection": "connection", "reason": "reason", "errno": "errno"}
+        fields = _take(attributes, names)
+        return _message(ConfirmationRefused, {**fields, "id": identifier, "text": text})
     return _message(RequestFailed, {"id": identifier, "code": code[:_MAX_LINE], "text": text})
 
 
@@ -397,7 +454,15 @@ _START_FIELDS = {
     "tcp_port": "port",
     "callback": "mode",
     "on_disconnect": "onDisconnect",
+    "connection": "connection",
 }
+_OPEN_FIELDS = {
+    "id": "id",
+    "connection": "connection",
+    "callback": "mode",
+    "tcp_port": "port",
+}
+_TAKE_FIELDS = {"id": "id", "connection": "connection"}
 _WORK_FIELDS = {
     "directory": "directory",
     "timeout": "wallTime",
@@ -420,12 +485,15 @@ _REQUESTS: dict[str, Callable[[Element], Request]] = {
     _ATTACH: _readAttach,
     _KILL: _readKill,
     _PING: _readPing,
+    _OPEN: _readOpen,
+    _TAKE: _readTake,
 }
 
 _ANSWERS: dict[str, tuple[type[Answer], dict[str, str]]] = {
     "process": (TaskTaken, {"process_id": "processId", "task": "task"}),
     "killed": (TaskKilled, {"task": "task", "died": "died"}),
     "jsremote.pong": (Pong, {}),
+    _OPENED: (ConfirmationOpened, {"connection": "connection"}),
     "jsremote.welcome": (
         Welcome,
         {

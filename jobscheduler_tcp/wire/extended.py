@@ -26,6 +26,7 @@ from jobscheduler_tcp.messages import (
     ListenerProof,
     OutputAcknowledged,
     Stream,
+    TaskAbandoned,
     TaskAttached,
     TaskEnded,
     TaskInput,
@@ -143,6 +144,7 @@ _WRITERS: dict[type, tuple[int, _Writer]] = {
     OutputAcknowledged: (ord("a"), lambda message: _OFFSETS.pack(message.stdout, message.stderr)),
     InputEnded: (ord("e"), _writeNothing),
     EndAcknowledged: (ord("K"), _writeNothing),
+    TaskAbandoned: (ord("x"), _writeNothing),
 }
 
 
@@ -209,4 +211,5 @@ _READERS: dict[bytes, _Reader] = {
     b"0": _readInput,
     b"e": _empty(InputEnded()),
     b"K": _empty(EndAcknowledged()),
+    b"x": _empty(TaskAbandoned()),
 }

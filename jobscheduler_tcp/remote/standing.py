@@ -1,0 +1,370 @@
+"""
+The remote's end of a standing confirmation connection: the tasks of one client,
+each on a channel of its own.
+
+A task that floods holds back itself and nobody else: output waits with its
+task, one frame of each is written in turn, and the small frames of starts and
+ends go before all that waits.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from itertools import count
+from typing import TYPE_CHECKING
+
+from twisted.internet.interfaces import IReactorTCP
+
+from jobscheduler_tcp.interfaces import IConfirmedTask
+from jobscheduler_tcp.messages import (
+    Confirmation,
+    EndAcknowledged,
+    InputEnded,
+    InputTaken,
+    OutputAcknowledged,
+    Stream,
+    TaskAbandoned,
+    TaskAttached,
+    TaskEnded,
+    TaskInput,
+    TaskStarted,
+)
+from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.remote.caller import Caller
+from jobscheduler_tcp.remote.confirmation import INPUT_WINDOW
+
+if TYPE_CHECKING:
+    from jobscheduler_tcp.remote.standings import StandingFactory
+
+# Bytes of output of one task until it is the turn of the next: as much as a
+# transport of Twisted takes before it says that it has enough.
+MAX_TURN = 65536
+
+
+class StandingConfirmation(Caller):
+    """
+    The connection.
+    """
+
+    _factory: StandingFactory
+
+    def __init__(self, factory: StandingFactory) -> None:
+        super().__init__(factory)
+        self._numbers = count(1)
+        self._tasks: dict[int, TaskLine] = {}
+        self._turns: deque[TaskLine] = deque()
+        self._clogged = False  # the transport holds more than it likes
+        self._writing = False
+
+    @property
+    def stands(self) -> bool:
+        """
+        Whether tasks can be confirmed here.
+        """
+        return self._channels.proven and not self._closed
+
+    @property
+    def port(self) -> int:
+        """
+        The client's port of the connection, 0 while there is none.
+        """
+        return getattr(self.transport.getPeer(), "port", 0)
+
+    def open(self, task: str, confirmed: IConfirmedTask) -> TaskLine:
+        """
+        Open the channel of a task.
+        """
+        number = next(self._numbers)
+        line = self._tasks[number] = TaskLine(self, number, confirmed)
+        self.say(number, TaskAttached(task, window=INPUT_WINDOW))
+        return line
+
+    def say(self, channel: int, message: Confirmation) -> None:
+        """
+        Say something short, before all output that waits.
+        """
+        self.transport.write(self._channels.say(channel, message))
+
+    def room(self, channel: int) -> int:
+        """
+        How many bytes of output the client still takes of a task.
+        """
+        return self._channels.outputRoom(channel)
+
+    def sayOutput(self, channel: int, stream: Stream, data: bytes) -> None:
+        """
+        Write a frame of output.
+        """
+        header = self._channels.outputHeader(channel, stream, len(data))
+        self.transport.writeSequence([header, data])
+
+    def queue(self, line: TaskLine) -> None:
+        """
+        A task has output that the client has room for.
+        """
+        if not line.queued:
+            line.queued = True
+            self._turns.append(line)
+        self._write()
+
+    def _write(self) -> None:
+        if self._writing:
+            return
+        self._writing = True
+        try:
+            while self._turns and not (self._clogged or self._closed):
+                line = self._turns.popleft()
+                line.queued = line.write()
+                if line.queued:
+                    self._turns.append(line)
+        finally:
+            self._writing = False
+
+    # --------------------------------------------------- what the connection does
+
+    def proven(self) -> None:
+        """
+        Tasks may be started.
+        """
+        self._factory.stands()
+
+    def gone(self) -> None:
+        """
+        It broke for every task.
+        """
+        self._closed = True
+        self._turns.clear()
+        lines, self._tasks = self._tasks, {}
+        for line in lines.values():
+            line.lost()
+        self._factory.gone()
+
+    def heard(self, channel: int, message: Confirmation) -> None:
+        """
+        The client says something of a task.
+        """
+        line = self._tasks[channel]
+        if isinstance(message, (EndAcknowledged, TaskAbandoned)):
+            del self._tasks[channel]
+            if isinstance(message, TaskAbandoned):
+                self.say(channel, TaskAbandoned())
+                line.lost()
+            else:
+                line.acknowledged()
+        else:
+            line.heard(message)
+
+    def pauseProducing(self) -> None:
+        """
+        The client's end takes nothing at the moment.
+        """
+        self._clogged = True
+
+    def resumeProducing(self) -> None:
+        """
+        It takes again.
+        """
+        self._clogged = False
+        self._write()
+
+
+class TaskLine:
+    """
+    The channel of one task.
+
+    @ivar queued: whether it waits for its turn.
+    """
+
+    __slots__ = (
+        "_blocked",
+        "_confirmed",
+        "_connection",
+        "_end",
+        "_number",
+        "_over",
+        "_taken",
+        "_waiting",
+        "queued",
+    )
+
+    def __init__(
+        self, connection: StandingConfirmation, number: int, confirmed: IConfirmedTask
+    ) -> None:
+        self.queued = False
+        self._connection = connection
+        self._number = number
+        self._confirmed = confirmed
+        self._waiting: deque[tuple[Stream, bytes | memoryview]] | None = None
+        self._end: TaskEnded | None = None  # to be said after what waits
+        self._over = False  # the end was said or waits, or nobody hears it
+        self._blocked = False  # the task was told to pause
+        self._taken = 0  # input
+
+    # ----------------------------------------------------- what is said of the task
+
+    def taskStarted(self, message: TaskStarted) -> None:
+        """
+        Confirm the start.
+        """
+        if not self._over:
+            self._connection.say(self._number, message)
+
+    def output(self, stream: Stream, data: bytes) -> None:
+        """
+        Give the client output. What cannot be written at once is kept, and the
+        task is told to pause.
+        """
+        if self._over or not data:
+            return
+        if self._waiting is None:
+            self._waiting = deque()
+        self._waiting.append((stream, data))
+        if self._connection.room(self._number) > 0:
+            self._connection.queue(self)
+        self._balance()
+
+    def inputTaken(self, count: int) -> None:
+        """
+        Tell the client that it may send so many more bytes of input.
+        """
+        if not self._over:
+            self._taken += count
+            self._connection.say(self._number, InputTaken(self._taken))
+
+    def taskEnded(self, message: TaskEnded) -> None:
+        """
+        Confirm the end, after all output.
+        """
+        if not self._over:
+            self._over = True
+            self._end = message
+            if not self._waiting:
+                self._sayEnd()
+
+    # ------------------------------------------------------ what the connection does
+
+    def write(self) -> bool:
+        """
+        Write one frame of output.
+
+        @return: whether there is more that may be written.
+        """
+        waiting = self._waiting
+        if not waiting:
+            return False  # it was given up meanwhile
+        room = self._connection.room(self._number)
+        stream, data = waiting[0]
+        size = min(len(data), room, MAX_TURN)
+        if size < len(data):
+            if size <= 0:
+                return False
+            whole = memoryview(data)
+            waiting[0] = (stream, whole[size:])
+            data = whole[:size]
+        else:
+            waiting.popleft()
+        # A transport takes nothing but bytes; of those no copy is made.
+        self._connection.sayOutput(self._number, stream, bytes(data))
+        if waiting:
+            return room > size
+        self._waiting = None
+        if self._end is not None:
+            self._sayEnd()
+        else:
+            self._balance()
+        return False
+
+    def heard(self, message: Confirmation) -> None:
+        """
+        The client says something.
+        """
+        match message:
+            case OutputAcknowledged():
+                if self._waiting:
+                    self._connection.queue(self)
+            case TaskInput():
+                self._confirmed.inputReceived(bytes(message.data))
+            case InputEnded():
+                self._confirmed.inputEnded()
+            case _:
+                raise AssertionError(f"{message} is no word of the client's on a task")
+
+    def lost(self) -> None:
+        """
+        Nobody hears of the task any more.
+        """
+        self._forget()
+        self._confirmed.callbackLost()
+
+    def acknowledged(self) -> None:
+        """
+        The client knows how the task ended.
+        """
+        self._forget()
+        self._confirmed.endAcknowledged()
+
+    def _forget(self) -> None:
+        self._over = True
+        self._waiting = self._end = None
+
+    def _sayEnd(self) -> None:
+        end, self._end = self._end, None
+        assert end is not None
+        self._connection.say(self._number, end)
+
+    def _balance(self) -> None:
+        blocked = bool(self._waiting)
+        if blocked is not self._blocked:
+            self._blocked = blocked
+            if blocked:
+                self._confirmed.pauseProducing()
+            else:
+                self._confirmed.resumeProducing()
+
+
+class StandingCall:
+    """
+    How one task is confirmed on a standing connection: what
+    L{ConfirmationFactory<jobscheduler_tcp.remote.confirmation.ConfirmationFactory>}
+    is to a task with a connection of its own.
+
+    @ivar connection: the channel of the task, C{None} before it is opened.
+    """
+
+    __slots__ = ("_confirmed", "_standing", "_task", "connection")
+
+    def __init__(
+        self, task: str, standing: StandingConfirmation | None, confirmed: IConfirmedTask
+    ) -> None:
+        self.connection: TaskLine | None = None
+        self._task = task
+        self._standing = standing
+        self._confirmed = confirmed
+
+    def dial(self, reactor: IReactorTCP, host: str, port: int) -> None:
+        """
+        Open the channel: nobody has to be dialled.
+        """
+        standing = self._standing
+        if standing is None or not standing.stands:
+            text = "the standing confirmation connection is gone"
+            self._confirmed.callbackFailed(Reason.CALLBACK_REFUSED, text, 0)
+        else:
+            self.connection = standing.open(self._task, self._confirmed)
+            self._confirmed.callbackTaken()
+
+    def abort(self) -> None:
+        """
+        Hang up without a word, which ends it for all: the remote is stopping.
+        """
+        if self._standing is not None:
+            self._standing.abort()
+
+    @property
+    def outgoing(self) -> int:
+        """
+        Our port of the connection.
+        """
+        if self._standing is None:
+            return 0
+        return getattr(self._standing.transport.getHost(), "port", 0)
