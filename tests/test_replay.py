@@ -8,8 +8,10 @@ byte.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
+from signal import SIGKILL
 
 from twisted.internet.address import IPv4Address
 from twisted.internet.error import ConnectionDone
@@ -22,6 +24,7 @@ from jobscheduler_tcp.client.classic import ClassicCallbackFactory, ClassicCallb
 from jobscheduler_tcp.client.classicobjects import LentObjects
 from jobscheduler_tcp.messages import Stream
 from jobscheduler_tcp.remote.classic import ClassicConfirmationProtocol, ClassicTask
+from jobscheduler_tcp.remote.loglines import MAX_TEXT
 from jobscheduler_tcp.testing import FakeLauncher, FakeProcess
 from jobscheduler_tcp.wire.classic import (
     Call,
@@ -47,14 +50,15 @@ from jobscheduler_tcp.wire.shelljob import (
     decodeResult,
     decodeVariables,
 )
-from jobscheduler_tcp.wire.variants import VT
+from jobscheduler_tcp.wire.variants import VT, bstr
 from tests import recordings
 
 DIFFERENCES = (
     "the numbers of objects: ours are mapped to the recorded ones",
-    "the text of SCHEDULER-987, for it names a temporary file",
+    "the text of SCHEDULER-987 where it names the temporary file of a script",
     "how log texts are grouped and when they come: compared as one text",
     "a program that cannot be started: ours does not log its environment",
+    "what a remote logs of itself, at other levels than that of the output",
     "output that a killed task has printed: ours arrives, also the last of it",
 )
 
@@ -149,7 +153,42 @@ class Conversation:
             call.arguments[1].value
             for message in self.messages
             if message.isCall and message.isLog and isinstance(call := message.call, Invoke)
+            if call.arguments[0].value == 0
         ]
+
+    @property
+    def isComplete(self) -> bool:
+        """
+        Whether it is of a shell job whose step returned.
+        """
+        described = [call for call in self.calls() if _isMethod(call, "construct")]
+        isShell = all(
+            isinstance(call, CallMethod) and decodeConstruct(call.arguments[0]).isShell
+            for call in described
+        )
+        steps = [m for m in self.messages if _isMethod(m.call, "step") and not m.isCall]
+        returned = all(
+            isinstance(decodeAnswer(each.payload, each.call), MethodCalled) for each in steps
+        )
+        return bool(described) and isShell and bool(steps) and returned
+
+    def play(self, process: FakeProcess) -> None:
+        """
+        Print what was printed.
+        """
+        for text in self.texts():
+            data = text.encode("latin-1")
+            # A text of full length without an end is a piece of a line.
+            isPiece = len(data) == MAX_TEXT and b"\n" not in data
+            process.print(Stream.STDOUT, data if isPiece else data + b"\n")
+
+    @property
+    def cannotStart(self) -> int:
+        """
+        The errno with which the program could not be started, or 0.
+        """
+        found = re.match(r"ERRNO-(\d+)  .*, at execvp\(", "\n".join(self.texts()))
+        return int(found[1]) if found else 0
 
     def result(self) -> StepResult:
         """
@@ -170,6 +209,12 @@ class Conversation:
             if isinstance(call, Invoke) and call.flags == 4:
                 return decodeVariables(call.arguments[0].value)
         return ()
+
+
+def _withoutFile(call: Invoke) -> Invoke:
+    level, text = call.arguments
+    shown = re.sub("""'/bin/sh' '-c' '"[^"]*"'""", "'/bin/sh' '-c' FILE", text.value)
+    return replace(call, arguments=(level, bstr(shown)))
 
 
 def _callOf(payload: bytes) -> Call | None:
@@ -205,14 +250,9 @@ def conversations() -> Iterator[Conversation]:
 
 def shellConversations() -> Iterator[Conversation]:
     """
-    Those of shell jobs.
+    Those of shell jobs whose step returned.
     """
-    for conversation in conversations():
-        for call in conversation.calls():
-            if not isinstance(call, CallMethod) or call.name != "construct":
-                continue
-            if decodeConstruct(call.arguments[0]).isShell:
-                yield conversation
+    return (conversation for conversation in conversations() if conversation.isComplete)
 
 
 class Numbers:
@@ -342,7 +382,7 @@ class RemoteReplay(Replay):
         self.protocol.connectionLost(Failure(ConnectionDone()))
         self.test.assertEqual(self.over, [None])
         expected = "\n".join(self.conversation.texts())
-        if expected.startswith("ERRNO-"):
+        if self.conversation.cannotStart:
             expected = expected.partition("\n")[0]
         self.test.assertEqual("\n".join(self.logged), expected, self.conversation.name)
 
@@ -363,8 +403,7 @@ class RemoteReplay(Replay):
         self.hearTogether(self.protocol.dataReceived, (each.payload for each in together))
         self._start()
         result = self.conversation.result()
-        for text in self.conversation.texts():
-            self.process.print(Stream.STDOUT, text.encode("latin-1") + b"\n")
+        self.conversation.play(self.process)
         values = self.process.launch.environment["SCHEDULER_RETURN_VALUES"]
         with open(values, "w", encoding="latin-1") as file:
             file.writelines(f"{n}={v}\n" for n, v in self.conversation.returned())
@@ -420,12 +459,12 @@ class RemoteReplay(Replay):
             ours = decodeCall(said)
             assert isinstance(ours, Invoke)
             self.test.assertTrue(_isStartText(ours))
-            self.test.assertEqual(replace(ours, arguments=()), replace(message.call, arguments=()))
+            self.test.assertEqual(_withoutFile(ours), _withoutFile(message.call))
             return
         self.expect(message)
 
     def _start(self) -> None:
-        if self.conversation.result().exitCode != 2:
+        if not self.conversation.cannotStart:
             self.process.start()
 
     def _finish(self) -> None:
@@ -433,17 +472,18 @@ class RemoteReplay(Replay):
         if process.ended:
             return
         result = self.conversation.result()
-        if result.exitCode == 2:
-            process.refuse("cannot run it: No such file or directory", 2)
-        elif result.signal:
-            for text in self.conversation.texts():
-                process.print(Stream.STDOUT, text.encode("latin-1") + b"\n")
+        if self.conversation.cannotStart:
+            process.refuse("cannot run it", self.conversation.cannotStart)
+        elif result.signal == SIGKILL:
+            self.conversation.play(process)
             self.protocol.kill()
             self.clock.advance(1)
             self.test.assertEqual(process.kills, [(9, 0)])
+        elif result.signal:
+            self.conversation.play(process)
+            process.end(signal=result.signal)
         else:
-            for text in self.conversation.texts():
-                process.print(Stream.STDOUT, text.encode("latin-1") + b"\n")
+            self.conversation.play(process)
             values = process.launch.environment["SCHEDULER_RETURN_VALUES"]
             with open(values, "w", encoding="latin-1") as file:
                 file.writelines(f"{n} = {v}\n" for n, v in self.conversation.returned())
@@ -494,7 +534,7 @@ class RemoteTests(SynchronousTestCase):
         for conversation in shellConversations():
             # What a kill leaves is a matter of time, and what cannot be started
             # prints nothing that we could be told here.
-            if not conversation.result().signal and not conversation.texts()[0].startswith("ERRNO"):
+            if not conversation.result().signal and not conversation.cannotStart:
                 RemoteReplay(self, conversation, 0).runGlued()
 
     def test_apiJobs(self) -> None:
@@ -568,7 +608,8 @@ class Receiver:
         """
         A log line.
         """
-        self.texts.append(text)
+        if level == 0:
+            self.texts.append(text)
 
     def valuesReturned(self, values: Pairs) -> None:
         """
