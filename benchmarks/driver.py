@@ -229,19 +229,20 @@ def _frozen(value: Any) -> Any:
 
 def main() -> None:
     """
-    C{driver PORT DIALECT LOG}.
+    C{driver PORT DIALECT CALLBACK LOG}.
     """
     from twisted.internet import reactor  # noqa: PLC0415 - installed when it is imported
 
     keepMemory()
-    port, dialect, log = int(sys.argv[1]), Dialect(sys.argv[2]), Path(sys.argv[3])
+    port, dialect = int(sys.argv[1]), Dialect(sys.argv[2])
+    callback, log = sys.argv[3], Path(sys.argv[4])
     globalLogBeginner.beginLoggingTo(
         [logFileObserver(log.open("w"))], discardBuffer=True, redirectStandardIO=False
     )
     capable = cast(ICallbackReactor, reactor)
     endpoint = TCP4ClientEndpoint(cast(IReactorTCP, reactor), "127.0.0.1", port)
     ports = CallbackPorts(capable, tcpListen(capable), HIGHEST_PORT, LOWEST_PORT)
-    remote = ProcessClass("remote", endpoint, PLACES, dialect=dialect)
+    remote = ProcessClass("remote", endpoint, PLACES, dialect=dialect, callback=callback)
     client = ClientService(capable, ports, [remote])
     client.startService()
     core = cast(IReactorCore, reactor)

@@ -11,6 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from resource import RLIMIT_NOFILE, getrlimit
 from time import perf_counter
@@ -33,6 +34,9 @@ SETTLED: dict[str, Any] = {
 }
 SLEEP: dict[str, Any] = {"command": ["/bin/sleep", "3600"]}
 
+# Who dials the confirmation connection, and how many tasks share it.
+MODES = ("own", "shared", "passive")
+
 # Lines of 40 bytes, each by a write of its own.
 LINE_WRITER = "import os; w = os.write\nfor _ in range({}): w(1, b'x' * 39 + b'\\n')"
 
@@ -46,8 +50,8 @@ class Size:
     floor: int = 500
     alone: int = 300
     tasks: int = 1000
-    sleeping: tuple[int, ...] = (1000, 5000)
-    connections: int = 1000
+    sleeping: tuple[int, ...] = (1000, 3500, 5000)
+    connections: int = 10_000
     output: int = 256 * 2**20
     lines: int = 1_000_000
     versions: int = 3
@@ -108,23 +112,28 @@ class Round:
         """
         Short tasks, in the extended dialect.
         """
+        for mode in MODES:
+            with ours(mode) as pair:
+                self._inMode(mode, pair)
+
+    def _inMode(self, mode: str, pair: Ours) -> None:
         size = self._size
-        with ours() as pair:
-            self.between("own, 1 in flight", lambda: pair.tasks(size.alone, 1, TRUE))
-            plain = self.between("own, 16 in flight", lambda: pair.tasks(size.tasks, 16, TRUE))
-            settled = self.between(
-                "own, 16 in flight, directory and environment set",
-                lambda: pair.tasks(size.tasks, 16, SETTLED),
-            )
-            self.between("own, 64 in flight", lambda: pair.tasks(size.tasks, 64, TRUE))
+        self.between(f"{mode}, 1 in flight", lambda: pair.tasks(size.alone, 1, TRUE))
+        plain = self.between(f"{mode}, 16 in flight", lambda: pair.tasks(size.tasks, 16, TRUE))
+        settled = self.between(
+            f"{mode}, 16 in flight, directory and environment set",
+            lambda: pair.tasks(size.tasks, 16, SETTLED),
+        )
+        self.between(f"{mode}, 64 in flight", lambda: pair.tasks(size.tasks, 64, TRUE))
         share = settled["rate"] / plain["rate"]
-        self._report.add("own, 16 in flight: with directory and environment / without", "x", share)
+        name = f"{mode}, 16 in flight: with directory and environment / without"
+        self._report.add(name, "x", share)
 
     def classic(self) -> None:
         """
         The same in the classic dialect.
         """
-        with ours("classic", min(50, self._size.tasks)) as pair:
+        with ours("own", "classic", min(50, self._size.tasks)) as pair:
             count = self._size.tasks // 2
             self.between("classic, 10 in flight", lambda: pair.tasks(count, 10, TRUE))
 
@@ -132,8 +141,8 @@ class Round:
         """
         Short tasks beside many that sleep, and what those weigh.
         """
-        for count in self._size.sleeping:
-            name = f"own, 16 in flight beside {count:,} sleeping"
+        for mode, count in product(MODES[:2], self._size.sleeping):
+            name = f"{mode}, 16 in flight beside {count:,} sleeping"
             limit = getrlimit(RLIMIT_NOFILE)[1]
             needed = count * DESCRIPTORS_OF_A_TASK + DESCRIPTOR_RESERVE
             if limit < needed:
@@ -142,20 +151,20 @@ class Round:
                     f"{needed:,} descriptors are needed, {limit:,} are allowed",
                 )
                 continue
-            with ours() as pair:
-                self._beside(pair, name, count)
+            with ours(mode) as pair:
+                self._beside(mode, pair, name, count)
 
-    def _beside(self, pair: Ours, name: str, count: int) -> None:
+    def _beside(self, mode: str, pair: Ours, name: str, count: int) -> None:
         short = self._size.tasks // 2
-        alone = self.between("own, 16 in flight, short run", lambda: pair.tasks(short, 16, TRUE))
+        alone = pair.tasks(short, 16, TRUE)
         client, remote = pair.resident()
         pair.order("sleep", tasks=count, work=SLEEP)
         clientNow, remoteNow = pair.resident()
         beside = self.between(name, lambda: pair.tasks(short, 16, TRUE))
         self._report.add(
-            f"own, beside {count:,} sleeping / none", "x", beside["rate"] / alone["rate"]
+            f"{mode}, beside {count:,} sleeping / none", "x", beside["rate"] / alone["rate"]
         )
-        weight = f"memory of a sleeping task, own, of {count:,}"
+        weight = f"memory of a sleeping task, {mode}, of {count:,}"
         self._report.add(f"{weight}: client", "KB", (clientNow - client) / count / 1e3)
         self._report.add(f"{weight}: remote", "KB", (remoteNow - remote) / count / 1e3)
         both = clientNow - client + remoteNow - remote

@@ -53,7 +53,7 @@ class Ours:
     @ivar services: the processes that belong to it.
     """
 
-    def __init__(self, services: Services, dialect: str = "extended") -> None:
+    def __init__(self, services: Services, dialect: str, callback: str) -> None:
         self.services = services
         self.port = freePort()
         self.remote = services.start(
@@ -61,7 +61,15 @@ class Ours:
         )
         self.log = services.directory / "driver.log"
         self.driver = services.run(
-            [sys.executable, "-m", "benchmarks.driver", str(self.port), dialect, str(self.log)]
+            [
+                sys.executable,
+                "-m",
+                "benchmarks.driver",
+                str(self.port),
+                dialect,
+                callback,
+                str(self.log),
+            ]
         )
 
     def order(self, do: str, **what: Any) -> dict[str, Any]:
@@ -115,12 +123,12 @@ class Ours:
 
 
 @contextmanager
-def ours(dialect: str = "extended", warm: int = 200) -> Iterator[Ours]:
+def ours(callback: str = "own", dialect: str = "extended", warm: int = 200) -> Iterator[Ours]:
     """
     Fresh services that have run a few tasks.
     """
     with Services() as services:
-        made = Ours(services, dialect)
+        made = Ours(services, dialect, callback)
         if warm:
             made.order("tasks", tasks=warm, inFlight=16, work={"command": ["/bin/true"]})
         yield made
