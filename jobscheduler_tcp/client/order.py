@@ -82,7 +82,7 @@ class Order:
     @ivar asked: as it was asked for.
     @ivar chain: the path of its job chain without the leading slash.
     @ivar job: of the node where it stands, likewise.
-    @ivar at: when it may go on; L{NEVER} if only a command starts it.
+    @ivar at: when it may go on; C{NEVER} if only a command starts it.
     @ivar setBack: whether C{at} comes from a setback.
     @ivar setbacks: how many in a row.
     @ivar task: the number of the task that works on it, 0 for none.

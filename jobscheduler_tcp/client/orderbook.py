@@ -273,7 +273,7 @@ class OrderBook:
 
     def nextTime(self, now: float) -> float:
         """
-        When an order that waits for a time may go on; L{NEVER} if none does.
+        When an order that waits for a time may go on; C{NEVER} if none does.
         """
         self._advance(now)
         return self._later[0][0] if self._later else NEVER

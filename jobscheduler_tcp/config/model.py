@@ -48,6 +48,8 @@ class ConfiguredClass:
     @ivar timeout: seconds for which a task waits for a remote that is down; 0
         for any time.
     @ivar dialect: C{auto}, C{classic} or C{extended}.
+    @ivar callback: C{auto}, C{own}, C{shared} or C{passive}; empty where the
+        file does not say.
     """
 
     name: str
@@ -59,6 +61,7 @@ class ConfiguredClass:
     rotates: bool = False
     timeout: float = 0.0
     dialect: str = "auto"
+    callback: str = ""
 
     @property
     def remotes(self) -> tuple[tuple[str, int], ...]:
@@ -93,7 +96,7 @@ class ConfiguredJob:
     @ivar ignoreError: whether an exit code other than 0 is no failure.
     @ivar ignoreSignals: numbers of signals whose deaths are no failure.
     @ivar delaysAfterError: numbers of failures in a row, ascending, and the
-        seconds to wait from that number on; L{STOP} stops the job.
+        seconds to wait from that number on; C{STOP} stops the job.
     @ivar setbackDelays: numbers of setbacks of an order in a row, ascending,
         and the seconds to wait from that number on.
     @ivar maxSetbacks: after how many a further one is an error; 0 for none.
@@ -232,6 +235,8 @@ class Configuration:
     @ivar ipAddress: C{None} where the file does not say.
     @ivar maxTasks: how many tasks the remote runs at once, 0 for any number;
         C{None} where the file does not say.
+    @ivar callback: the callback mode of process classes that do not say it;
+        C{None} where the file does not say.
     @ivar callbackPorts: the first and the last port of the range; C{None} where
         the file does not say.
     @ivar portReleaseTime: seconds; C{None} where the file does not say.
@@ -249,6 +254,7 @@ class Configuration:
     ipAddress: str | None = None
     maxTasks: int | None = None
     callbackPorts: tuple[int, int] | None = None
+    callback: str | None = None
     portReleaseTime: float | None = None
     startsPerSecond: int | None = None
     allowedHosts: tuple[AllowedHost, ...] = ()
