@@ -16,7 +16,7 @@ from msgspec import msgpack
 from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.threads import deferToThread
 
-from jobscheduler_tcp.remote.confirmation import CONNECT_TIMEOUT
+from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT
 from tests.integration.between import ELSEWHERE, Between, pump
 from tests.integration.plain import LOOPBACK, Frames, everything, freeRange, restingAt
 from tests.integration.services import PATIENCE, CommandTestCase
