@@ -30,8 +30,9 @@ from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client.localports import ephemeralPorts, reservedPorts
 from jobscheduler_tcp.client.portbudget import Demand, PortBudget
 from jobscheduler_tcp.config.livefolder import LiveFolder, merged
+from jobscheduler_tcp.config.places import stateDirectory
 from jobscheduler_tcp.config.settings import OPTIONS, Settings, endpoint, settingsOf
-from jobscheduler_tcp.errors import ConfigurationError, PortTaken
+from jobscheduler_tcp.errors import ConfigurationError, HistoryUnusable, PortTaken
 from jobscheduler_tcp.interfaces import ICallbackReactor, IDialReactor, ILaunchReactor
 from jobscheduler_tcp.logfile import observerFor
 from jobscheduler_tcp.security import AllowedHosts, Level
@@ -70,6 +71,8 @@ class Options(usage.Options):
         ["callback-ports", None, None, "client: where remotes call back to, as in 59900-59999"],
         ["port-release-time", None, None, "client: seconds that a port rests after its task"],
         ["starts-per-second", None, None, "client: tasks to be expected, for the sum of ports"],
+        ["state-dir", None, None, "client: the folder for its history and task logs"],
+        ["log-quota", None, None, "client: bytes for all task logs, as in 500M"],
     ]
     optFlags = [
         ["insecure", None, "Take everybody's commands, on whatever address"],
@@ -237,6 +240,8 @@ def _client(
     reactor: PosixReactorBase, settings: Settings, server: IStreamServerEndpoint, where: str
 ) -> IService:
     from jobscheduler_tcp.client.commands import ClientCommands  # noqa: PLC0415 - only this role
+    from jobscheduler_tcp.client.historycommands import HistoryCommands  # noqa: PLC0415
+    from jobscheduler_tcp.client.keeping import IKeepingReactor, Keeping  # noqa: PLC0415
     from jobscheduler_tcp.client.orderlog import OrderLog  # noqa: PLC0415
     from jobscheduler_tcp.client.placing import Placing  # noqa: PLC0415
     from jobscheduler_tcp.client.portreport import BudgetReport  # noqa: PLC0415
@@ -244,6 +249,7 @@ def _client(
     from jobscheduler_tcp.client.processclass import Dialect, ProcessClass  # noqa: PLC0415
     from jobscheduler_tcp.client.scheduler import Scheduler  # noqa: PLC0415
     from jobscheduler_tcp.client.service import ClientService  # noqa: PLC0415
+    from jobscheduler_tcp.client.statedirectory import StateDirectory  # noqa: PLC0415
     from jobscheduler_tcp.client.watching import LiveConfiguration, inotifyWatch  # noqa: PLC0415
     from jobscheduler_tcp.commandport import CommandPortFactory  # noqa: PLC0415
 
@@ -269,7 +275,18 @@ def _client(
     }
     configuration = settings.configuration
     folder = liveFolder(settings)
-    scheduler = Scheduler(reactor, placing.run, variables=_variables(settings, about))
+    state = settings.stateDirectory.value or stateDirectory(os.environ, os.getuid(), int(port))
+    try:
+        keeping = Keeping(
+            cast(IKeepingReactor, reactor), StateDirectory(Path(state)), settings.logQuota.value
+        )
+    except HistoryUnusable as error:
+        raise _exit(error) from error
+    scheduler = Scheduler(
+        reactor, placing.run, variables=_variables(settings, about), ledger=keeping.history
+    )
+    scheduler.observers.add(keeping.history)
+    scheduler.observers.add(keeping.logs)
 
     scheduler.observers.add(OrderLog())
 
@@ -287,8 +304,18 @@ def _client(
     commands = ClientCommands(
         scheduler, placing, about, ports=lambda: (client.portEntries(), ports.waiting)
     )
-    factory = CommandPortFactory(allowedHosts(settings).levelOf, commands.commands(), reactor)
-    service = MultiService()
+    table = commands.commands()
+    _, showTask = table["show_task"]
+    past = HistoryCommands(
+        keeping.history,
+        keeping.logs.read,
+        scheduler.jobs.__contains__,
+        showTask,
+        configuration.schedulerId,
+    )
+    table |= past.commands()
+    factory = CommandPortFactory(allowedHosts(settings).levelOf, table, reactor)
+    service: MultiService = keeping
     service.addService(BudgetReport(budgetOf(settings)))
     # They are stopped the other way round: what is not given to the client any
     # more need not be ended there.

@@ -17,7 +17,8 @@ from zope.interface.verify import verifyObject
 
 from jobscheduler_tcp.client import started
 from jobscheduler_tcp.client.commands import ClientCommands
-from jobscheduler_tcp.client.outputlog import MAX_LINE, OutputLog
+from jobscheduler_tcp.client.lines import MAX_LINE
+from jobscheduler_tcp.client.outputlog import OutputLog
 from jobscheduler_tcp.client.portreport import PortEntry, PortState
 from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.started import HISTORY, WAITING

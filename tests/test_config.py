@@ -597,7 +597,8 @@ class SettingsTests(FileTestCase):
         """
         path = self.write(WHOLE)
         shown = self.decide(
-            {"role": "client", "config": path}, JSREMOTE_CALLBACK_PORTS="50010-50000"
+            {"role": "client", "config": path, "state-dir": "/kept", "log-quota": "2K"},
+            JSREMOTE_CALLBACK_PORTS="50010-50000",
         ).show()
         rows = [[part.strip() for part in line.split("  ") if part] for line in shown.split("\n")]
         self.assertEqual(
@@ -611,6 +612,8 @@ class SettingsTests(FileTestCase):
                 ["callback-ports", "50000-50010", "environment JSREMOTE_CALLBACK_PORTS"],
                 ["port-release-time", "0", "default"],
                 ["starts-per-second", "1", "default"],
+                ["state-dir", "/kept", "option --state-dir"],
+                ["log-quota", "2048", "option --log-quota"],
                 ["process class (default)", "-, max_processes 3", f"{path}:13"],
                 ["process class night", "far.example:4455, max_processes 10", f"{path}:14"],
                 ["job report", "A r\xe9port", f"{path}:17"],

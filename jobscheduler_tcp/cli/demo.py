@@ -113,7 +113,10 @@ class _Demo:
         configuration.write_text(
             _CONFIGURATION.format(remote=remote, script=escape(SCRIPT)), encoding="utf-8"
         )
-        client = self._start("client", (*_LISTEN, "--config", str(configuration)))
+        state = str(self._directory / "state")
+        client = self._start(
+            "client", (*_LISTEN, "--config", str(configuration), "--state-dir", state)
+        )
         scene = Scene(Diagram(colour=colour), remote)
         _show(scene.opening(*(service.pid for service in reversed(self._services))))
         host, _, port = client.rpartition(":")

@@ -154,7 +154,7 @@ class Database:
                 cursor.execute(each.sql, each.parameters)
 
         self._busy = True
-        self._run(work).addCallbacks(self._written, self._failed, (batch,), None, (batch,))
+        self._run(work).addCallbacks(self._written, self._failed, (batch,), {}, (batch,))
 
     def _written(self, _: None, batch: list[_Write]) -> None:
         self._busy = False

@@ -20,10 +20,15 @@ from jobscheduler_tcp.client.orderbook import OrderBook
 from jobscheduler_tcp.client.started import Give, StartedTask, StartedTasks
 from jobscheduler_tcp.config.model import ConfiguredOrder, Objects
 from jobscheduler_tcp.errors import CommandRefused
+from jobscheduler_tcp.interfaces import ITaskLedger
 from jobscheduler_tcp.outcome import Outcome, Reason
 
 # Seconds after which the wall clock is looked at again, in case it was set.
 _LOOK_AGAIN = 60.0
+
+# Seconds after which a task is tried again that was refused: there were too
+# many, or none could be remembered.
+_AGAIN = 5.0
 
 # A step whose end nobody knows.
 _UNKNOWN = frozenset({Reason.LOST, Reason.PROTOCOL_ERROR})
@@ -48,15 +53,17 @@ class Scheduler:
         *,
         wallClock: Callable[[], float] = time.time,
         variables: Pairs = (),
+        ledger: ITaskLedger | None = None,
     ) -> None:
         """
         @param give: gives a task to a process class, such as C{Placing.run}.
         @param wallClock: seconds since 1970: tasks and orders wait for dates.
         @param variables: of the environment of every task.
+        @param ledger: numbers the tasks and remembers them.
         """
         self.jobs: dict[str, Job] = {}
         self.observers = Observers()
-        self.tasks = StartedTasks(give, wallClock, self.observers, self._ended)
+        self.tasks = StartedTasks(give, wallClock, self.observers, self._ended, ledger)
         self.book = OrderBook(self._wake, self.observers)
         self._clock = clock
         self._wallClock = wallClock
@@ -276,6 +283,7 @@ class Scheduler:
                     )
                 except CommandRefused:
                     self._starved.add(name)
+                    heappush(self._times, (now + _AGAIN, name))
                     break
             task.job = job.configured
             job.running[task.number] = task
@@ -298,14 +306,19 @@ class Scheduler:
             return
         again = job.ended(task, now)
         if again is not None and task.order is None and not (job.removed or self._stopping):
-            self.startJob(
-                job.name,
-                startAt=now + again,
-                taskName=task.name,
-                parameters=task.parameters,
-                environment=task.environment,
-                cause="delay_after_error",
-            )
+            try:
+                self.startJob(
+                    job.name,
+                    startAt=now + again,
+                    taskName=task.name,
+                    parameters=task.parameters,
+                    environment=task.environment,
+                    cause="delay_after_error",
+                )
+            except CommandRefused as refused:
+                self._log.error(
+                    "Job {job} is not tried again: {why}", job=job.name, why=refused.text
+                )
         if job.removed and not job.running:
             del self.jobs[job.name]
         self._wake(job.name)

@@ -239,18 +239,23 @@ def _errors(task: StartedTask) -> list[Element]:
     """
     The ERROR of a task that failed, in JobScheduler's words where it has some.
     """
-    outcome = task.outcome
-    if outcome is None or not task.failed:
-        return []
+    failure = failureOf(task.outcome) if task.outcome is not None and task.failed else None
+    return [] if failure is None else [error(*failure, time=secondstamp(task.ended))]
+
+
+def failureOf(outcome: Outcome) -> tuple[str, str] | None:
+    """
+    Why a task failed: JobScheduler's code and text, or ours where it has none.
+    """
+    if outcome.succeeded:
+        return None
     if outcome.reason is Reason.EXITED:
         code = outcome.exitCode or 0
-        text = f"Process terminated with exit code {code} (0x{code:X})"
-        return [error("SCHEDULER-280", text, time=secondstamp(task.ended))]
+        return "SCHEDULER-280", f"Process terminated with exit code {code} (0x{code:X})"
     if outcome.signal is not None:
-        text = f"Process terminated with signal {outcome.signal} ({_signalName(outcome.signal)})"
-        return [error("SCHEDULER-279", text, time=secondstamp(task.ended))]
-    text = outcome.text or str(outcome.reason)
-    return [error(f"jsremote-{outcome.reason}", text, time=secondstamp(task.ended))]
+        name = _signalName(outcome.signal)
+        return "SCHEDULER-279", f"Process terminated with signal {outcome.signal} ({name})"
+    return f"jsremote-{outcome.reason}", outcome.text or str(outcome.reason)
 
 
 def _signalName(number: int) -> str:

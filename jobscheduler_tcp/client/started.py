@@ -118,6 +118,7 @@ class StartedTask:
     @ivar ended: when it was over; 0 before.
     @ivar killed: whether a command asked for its end.
     @ivar given: C{None} until it is given to the client.
+    @ivar confirmation: lets its remote wait when its output cannot be taken.
     """
 
     number: int
@@ -133,6 +134,7 @@ class StartedTask:
     ended: float = 0.0
     killed: bool = False
     given: GivenJob | None = None
+    confirmation: ITaskConfirmation | None = None
     outcome: Outcome | None = None
 
     @property
@@ -378,6 +380,7 @@ class TaskReceiver:
         """
         The remote is there.
         """
+        self._task.confirmation = confirmation
         self._task.output.taskAttached(confirmation, message)
 
     def taskStarted(self, message: TaskStarted) -> None:

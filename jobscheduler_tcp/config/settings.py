@@ -5,6 +5,7 @@ over the file, the file over the default.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -12,6 +13,7 @@ from typing import Generic, TypeVar
 
 from jobscheduler_tcp.config import values
 from jobscheduler_tcp.config.model import AllowedHost, Configuration
+from jobscheduler_tcp.config.places import stateDirectory
 from jobscheduler_tcp.config.scheduler import Resolve, readConfiguration, resolve
 from jobscheduler_tcp.security import Level
 
@@ -26,8 +28,16 @@ OPTIONS = (
     "callback-ports",
     "port-release-time",
     "starts-per-second",
+    "state-dir",
+    "log-quota",
 )
-_CLIENT_ONLY = ("callback-ports", "port-release-time", "starts-per-second")
+_CLIENT_ONLY = (
+    "callback-ports",
+    "port-release-time",
+    "starts-per-second",
+    "state-dir",
+    "log-quota",
+)
 
 # Design: 4444 is where JobScheduler takes commands; two of them on one machine
 # need two ports.
@@ -37,6 +47,9 @@ _LOOPBACK = "127.0.0.1"
 # The highest port and the lowest: JobScheduler begins at 59999 and goes down
 # (protocol document, 1.1).
 _CALLBACK_PORTS = (59999, 59900)
+
+# Bytes of task logs that are kept.
+_LOG_QUOTA = 1 << 30
 
 _T = TypeVar("_T")
 _S_co = TypeVar("_S_co", covariant=True)
@@ -64,6 +77,9 @@ class Settings:
     @ivar portReleaseTime: seconds for which a callback port is held back after
         its task, as far as is known.
     @ivar startsPerSecond: of tasks, to be expected.
+    @ivar stateDirectory: where a client keeps its history; empty for the place
+        that L{stateDirectory} knows.
+    @ivar logQuota: bytes for all task logs together.
     @ivar configuration: what the file says, empty where there is none.
     """
 
@@ -76,6 +92,8 @@ class Settings:
     callbackPorts: Setting[tuple[int, int]]
     portReleaseTime: Setting[float]
     startsPerSecond: Setting[int]
+    stateDirectory: Setting[str]
+    logQuota: Setting[int]
     configuration: Configuration
 
     def show(self) -> str:
@@ -95,6 +113,8 @@ class Settings:
             settings["callback-ports"] = self.callbackPorts
             settings["port-release-time"] = self.portReleaseTime
             settings["starts-per-second"] = self.startsPerSecond
+            settings["state-dir"] = self.stateDirectory
+            settings["log-quota"] = self.logQuota
         rows = [(name, setting.shown, setting.origin) for name, setting in settings.items()]
         for configured in self.configuration.processClasses:
             address = f"{endpoint(configured.host, configured.port)}" if configured.host else "-"
@@ -192,6 +212,14 @@ def settingsOf(
             configuration.startsPerSecond,
             1,
         ),
+        finder.find(
+            "state-dir",
+            values.folder,
+            None,
+            "",
+            lambda value: value or stateDirectory(environment, os.getuid(), listen.value[1]),
+        ),
+        finder.find("log-quota", values.size, None, _LOG_QUOTA),
         configuration,
     )
 

@@ -5,6 +5,7 @@ whoever wrote the word: a file, an option or the environment.
 
 from __future__ import annotations
 
+import os
 import re
 import sys
 from ipaddress import ip_address
@@ -145,3 +146,22 @@ def isLoopback(interface: str) -> bool:
     Whether only this machine reaches what listens there.
     """
     return interface != "" and ip_address(interface).is_loopback
+
+
+def folder(text: str) -> str:
+    """
+    A folder, which need not be there.
+    """
+    if not text or "\0" in text:
+        raise ValueError(f"expected a folder, found {text!r}")
+    return os.path.abspath(text)
+
+
+def size(text: str) -> int:
+    """
+    Bytes, as in C{500M}: K, M, G and T are powers of 1024.
+    """
+    found = re.fullmatch(r"([0-9]{1,12})([KMGT]?)", text)
+    if found is None:
+        raise ValueError(f"expected a number of bytes as in 500M, found {text!r}")
+    return int(found[1]) << 10 * " KMGT".index(found[2] or " ")

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from itertools import count
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -35,6 +36,8 @@ PATIENCE = 60
 
 # What the console script does.
 MAIN = "from jobscheduler_tcp.cli.main import main; main()"
+
+_STATES = count()
 
 _RUN = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
 
@@ -142,6 +145,8 @@ class ServiceTestCase(TestCase):
             name: value for name, value in os.environ.items() if not name.startswith("JSREMOTE_")
         }
         environment["PYTHONPATH"] = str(TOP)
+        # Each client has a folder of its own, which is gone after the test.
+        environment["JSREMOTE_STATE_DIR"] = str(self.directory / f"state-{next(_STATES)}")
         program = Program()
         command = [sys.executable, "-c", _RUN, *arguments]
         IReactorProcess(installed).spawnProcess(

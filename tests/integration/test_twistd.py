@@ -88,7 +88,10 @@ class AssembledTests(TestCase):
         with open(config, "w", encoding="utf-8") as file:
             file.write(JOBS.format(port=port))
         client, clientPort = await self.start(
-            "--role=client", f"--config={config}", f"--callback-ports={freePorts()}"
+            "--role=client",
+            f"--config={config}",
+            f"--callback-ports={freePorts()}",
+            f"--state-dir={directory}/state",
         )
         done: Deferred[LogEvent] = Deferred()
 

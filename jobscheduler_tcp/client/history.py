@@ -1,0 +1,333 @@
+"""
+The history of tasks: what is written when, and read again.
+
+Nothing here waits. A row begins when a task gets its number; its end is written
+before the remote is told that we know it.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from jobscheduler_tcp.client import verdicts
+from jobscheduler_tcp.client.database import Database, Row, migrate, migrations, opened
+from jobscheduler_tcp.client.observers import Bystander
+from jobscheduler_tcp.errors import CommandRefused
+from jobscheduler_tcp.interfaces import ITaskLedger
+from jobscheduler_tcp.messages import TaskEnded, TaskStarted
+from jobscheduler_tcp.outcome import Outcome, Reason
+
+if TYPE_CHECKING:
+    from jobscheduler_tcp.client.started import StartedTask
+
+# Numbers are reserved in the file before they are given out, so many at a time:
+# a thousand starts while the disk is busy. What was reserved when a client is
+# killed is passed over.
+RESERVE = 1000
+
+# The most entries that are read at once, as in JobScheduler (protocol document,
+# 6.1).
+MOST = 1000
+
+_COLUMNS = (
+    "id, job, process_class, name, cause, order_chain, order_id, parameters, enqueued, start_at,"
+    " uuid, began, ended, remote_began, remote_ended, seconds, reason, text, exit_code, signal,"
+    " errno, pid, user_seconds, system_seconds, max_resident, stdout_size, stderr_size,"
+    " stdout_sha256, stderr_sha256"
+)
+_QUEUED = (
+    "INSERT INTO tasks (id, job, process_class, name, cause, order_chain, order_id, parameters,"
+    " enqueued, start_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_STARTED = "UPDATE tasks SET uuid = ?, began = ?, remote_began = ?, pid = ? WHERE id = ?"
+_ENDED = (
+    "UPDATE tasks SET uuid = ?, began = ?, ended = ?, remote_ended = coalesce(?, remote_ended),"
+    " seconds = ?, reason = ?, text = ?, exit_code = ?, signal = ?, errno = ?, pid = ?,"
+    " user_seconds = ?, system_seconds = ?, max_resident = ?, stdout_size = ?, stderr_size = ?,"
+    " stdout_sha256 = ?, stderr_sha256 = ? WHERE id = ?"
+)
+_RESERVED = "UPDATE numbers SET next = ? WHERE name = 'task'"
+
+
+@dataclass(frozen=True, slots=True)
+class TaskRecord:
+    """
+    What the history knows of a task. Times are seconds since 1970, C{None} where
+    they are not known.
+
+    @ivar outcome: C{None} while it is not over.
+    """
+
+    number: int
+    job: str
+    processClass: str
+    name: str
+    cause: str
+    orderChain: str
+    orderId: str
+    parameters: tuple[tuple[str, str], ...]
+    enqueued: float
+    startAt: float
+    uuid: str
+    began: float | None
+    ended: float | None
+    remoteBegan: float | None
+    remoteEnded: float | None
+    outcome: Outcome | None
+
+
+def prepareHistory(path: Path, now: float) -> int:
+    """
+    Make the history ready to be written, before a reactor runs. A client that
+    was killed has left tasks that are not over: whether those that were due ran
+    to their ends nobody knows.
+
+    @param now: seconds since 1970.
+    @return: the number for the next task.
+    @raise HistoryUnusable: it is none, or cannot be written.
+    """
+    with opened(path) as connection:
+        migrate(connection, path, migrations())
+        connection.execute("BEGIN IMMEDIATE")
+        for reason, text, which in (
+            (Reason.NOT_STARTED, "the client ended before it was due", "start_at > ?"),
+            (Reason.LOST, "the client ended before its end was known", "start_at <= ?"),
+        ):
+            connection.execute(
+                f"UPDATE tasks SET reason = ?, text = ? WHERE reason IS NULL AND {which}",  # noqa: S608
+                (reason.value, text, now),
+            )
+        ((following,),) = connection.execute(
+            "SELECT max((SELECT next FROM numbers WHERE name = 'task'),"
+            " (SELECT coalesce(max(id), 0) + 1 FROM tasks))"
+        )
+        connection.execute(_RESERVED, (following + RESERVE,))
+        connection.execute("COMMIT")
+    return int(following)
+
+
+@implementer(ITaskLedger)
+class History(Bystander):
+    """
+    Keep what becomes of tasks.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self, database: Database, following: int, wallClock: Callable[[], float] = time.time
+    ) -> None:
+        """
+        @param following: as L{prepareHistory} tells.
+        """
+        self._database = database
+        self._following = following
+        self._reserved = following + RESERVE
+        self._reserving = False
+        self._wallClock = wallClock
+        self._ends: dict[int, Outcome] = {}
+
+    # ---------------------------------------------------------------- the ledger
+
+    def nextNumber(self) -> int:
+        """
+        Number a task. No number is ever given twice, whatever becomes of us.
+
+        @raise CommandRefused: it could not be remembered.
+        """
+        trouble = self._database.trouble
+        if not trouble and self._following == self._reserved:
+            trouble = "it does not answer"
+        if trouble:
+            raise CommandRefused(
+                "SCHEDULER-184",
+                f"Scheduler database cannot be accessed due to a database problem ({trouble})",
+            )
+        number = self._following
+        self._following += 1
+        if self._reserved - self._following < RESERVE // 2 and not self._reserving:
+            self._reserving = True
+            upTo = self._following + RESERVE
+            self._database.write(_RESERVED, (upTo,)).addCallbacks(
+                self._haveReserved, self._failed, (upTo,)
+            )
+        return number
+
+    def _haveReserved(self, _: None, upTo: int) -> None:
+        self._reserving = False
+        self._reserved = upTo
+
+    def taskStarts(self, task: StartedTask, message: TaskStarted) -> None:
+        """
+        The remote says that its program runs.
+        """
+        uuid = task.given.task if task.given is not None else ""
+        values = (uuid, self._wallClock(), message.clock, message.pid, task.number)
+        self._database.write(_STARTED, values).addErrback(self._failed)
+
+    def taskEnds(self, task: StartedTask, message: TaskEnded) -> Deferred[None]:
+        """
+        The remote says that it is over.
+
+        @return: fires when that is on the disk.
+        """
+        outcome = verdicts.ended(message, task.given.pid if task.given is not None else 0)
+        self._ends[task.number] = outcome
+        return self._end(task, outcome, self._wallClock(), message.clock or None)
+
+    # ----------------------------------------------------------------- observing
+
+    def taskQueued(self, task: StartedTask) -> None:
+        """
+        It has its number.
+        """
+        order = task.order
+        values = (
+            task.number,
+            task.job.name,
+            task.job.processClass,
+            task.name,
+            task.cause,
+            order.chain if order is not None else "",
+            order.id if order is not None else "",
+            json.dumps(task.parameters),
+            task.enqueued,
+            task.startAt,
+        )
+        self._database.write(_QUEUED, values).addErrback(self._failed)
+
+    def taskEnded(self, task: StartedTask) -> None:
+        """
+        Keep its outcome, unless it is what the remote said.
+        """
+        outcome = task.outcome
+        if outcome is not None and self._ends.pop(task.number, None) != outcome:
+            self._end(task, outcome, task.ended, None).addErrback(self._failed)
+
+    # ------------------------------------------------------------------- reading
+
+    async def task(self, number: int) -> TaskRecord | None:
+        """
+        Find a task.
+        """
+        sql = f"SELECT {_COLUMNS} FROM tasks WHERE id = ?"  # noqa: S608
+        rows = await self._database.read(sql, (number,))
+        return _record(rows[0]) if rows else None
+
+    async def tasksOf(
+        self, job: str = "", *, before: int = 0, after: int = 0, count: int = 10
+    ) -> list[TaskRecord]:
+        """
+        Tasks that are over, the latest first.
+
+        @param job: its path without the leading slash; empty for all jobs.
+        @param before: only tasks with a smaller number, unless 0.
+        @param after: the next ones after this number, unless 0; the earliest
+            come first then.
+        """
+        where, values = ["reason IS NOT NULL"], list[object]()
+        for sql, value in (("job = ?", job), ("id < ?", before), ("id > ?", after)):
+            if value:
+                where.append(sql)
+                values.append(value)
+        direction = "ASC" if after else "DESC"
+        sql = (
+            f"SELECT {_COLUMNS} FROM tasks WHERE {' AND '.join(where)}"  # noqa: S608
+            f" ORDER BY id {direction} LIMIT ?"
+        )
+        rows = await self._database.read(sql, (*values, min(count, MOST)))
+        return [_record(row) for row in rows]
+
+    def stop(self) -> Deferred[None]:
+        """
+        Give the numbers back that were not used.
+
+        @return: fires when all is written.
+        """
+        self._database.write(_RESERVED, (self._following,)).addErrback(self._failed)
+        return self._database.whenWritten()
+
+    # ------------------------------------------------------------------- writing
+
+    def _end(
+        self, task: StartedTask, outcome: Outcome, now: float, remote: float | None
+    ) -> Deferred[None]:
+        return self._database.write(
+            _ENDED,
+            (
+                task.given.task if task.given is not None else "",
+                task.output.began or None,
+                now,
+                remote,
+                outcome.seconds,
+                outcome.reason.value,
+                outcome.text,
+                outcome.exitCode,
+                outcome.signal,
+                outcome.errno,
+                outcome.pid,
+                outcome.userSeconds,
+                outcome.systemSeconds,
+                outcome.maxResident,
+                outcome.stdoutSize,
+                outcome.stderrSize,
+                outcome.stdoutDigest,
+                outcome.stderrDigest,
+                task.number,
+            ),
+        )
+
+    def _failed(self, failure: Failure) -> None:
+        self._log.failure("Something could not be written into the history", failure)
+
+
+def _record(row: Row) -> TaskRecord:
+    outcome = None
+    if row[16] is not None:
+        outcome = Outcome(
+            Reason(row[16]),
+            text=row[17],
+            exitCode=row[18],
+            signal=row[19],
+            errno=row[20],
+            pid=row[21],
+            seconds=row[15],
+            userSeconds=row[22],
+            systemSeconds=row[23],
+            maxResident=row[24],
+            stdoutSize=row[25],
+            stderrSize=row[26],
+            stdoutDigest=row[27],
+            stderrDigest=row[28],
+        )
+    parameters = tuple((str(name), str(value)) for name, value in json.loads(row[7]))
+    number, job, processClass, name, cause, chain, order = row[:7]
+    enqueued, startAt, uuid, began, ended, remoteBegan, remoteEnded = row[8:15]
+    return TaskRecord(
+        number,
+        job,
+        processClass,
+        name,
+        cause,
+        chain,
+        order,
+        parameters,
+        enqueued,
+        startAt,
+        uuid,
+        began,
+        ended,
+        remoteBegan,
+        remoteEnded,
+        outcome,
+    )
