@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
     from jobscheduler_tcp.client.scheduler import Scheduler
     from jobscheduler_tcp.commandport import CommandPortFactory
-    from jobscheduler_tcp.config.model import Objects
+    from jobscheduler_tcp.config.model import ConfiguredClass, Objects
 
 
 # Twice this is kept of freed memory; the buffers of a connection are smaller.
@@ -69,6 +69,7 @@ class Options(usage.Options):
         ["config", None, None, "configuration file in the form of scheduler.xml"],
         ["max-tasks", None, None, "remote: tasks at once, 0 for any number"],
         ["callback-ports", None, None, "client: where remotes call back to, as in 59900-59999"],
+        ["callback", None, None, "client: own, shared or passive connections back, or auto"],
         ["port-release-time", None, None, "client: seconds that a port rests after its task"],
         ["starts-per-second", None, None, "client: tasks to be expected, for the sum of ports"],
         ["state-dir", None, None, "client: the folder for its history and task logs"],
@@ -258,11 +259,13 @@ def _client(
     client = ClientService(reactor, ports, [], bootId=bootId())
 
     def processClass(
-        name: str, host: str, port: int, maxProcesses: int, dialect: str
+        name: str, host: str, port: int, maxProcesses: int, configured: ConfiguredClass
     ) -> ProcessClass:
         # IPv4, as the callback ports are: a remote calls back the way we came.
         remote = TCP4ClientEndpoint(reactor, host, port)
-        return ProcessClass(name, remote, maxProcesses, endpoint(host, port), Dialect(dialect))
+        where, speaks = endpoint(host, port), Dialect(configured.dialect)
+        callback = configured.callback or settings.callback.value
+        return ProcessClass(name, remote, maxProcesses, where, speaks, callback=callback)
 
     placing = Placing(reactor, client, processClass)
     ip, _, port = where.rpartition(":")

@@ -12,6 +12,7 @@ from twisted.internet.task import Clock
 
 from jobscheduler_tcp.client.placing import Placing
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
+from jobscheduler_tcp.config.model import ConfiguredClass
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import TaskKilled, TaskStarted, Work
 from jobscheduler_tcp.outcome import Outcome
@@ -103,8 +104,12 @@ def placingWith(clock: Clock, runner: FakeRunner) -> Placing:
     Make the process classes of a client that runs fakes.
     """
 
-    def make(name: str, host: str, port: int, maxProcesses: int, dialect: str) -> ProcessClass:
+    def make(
+        name: str, host: str, port: int, maxProcesses: int, configured: ConfiguredClass
+    ) -> ProcessClass:
         remote = TCP4ClientEndpoint(clock, host, port)
-        return ProcessClass(name, remote, maxProcesses, f"{host}:{port}", Dialect(dialect))
+        where, speaks = f"{host}:{port}", Dialect(configured.dialect)
+        callback = configured.callback or "auto"
+        return ProcessClass(name, remote, maxProcesses, where, speaks, callback=callback)
 
     return Placing(clock, runner, make)

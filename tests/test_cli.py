@@ -63,7 +63,7 @@ class ArgumentTests(SynchronousTestCase):
             *("--param", "a=1", "build.example:4711", "--param", "b=x=y", "--env", "LANG=C"),
             *("--directory", "/srv", "--timeout", "1.5", "--silence", "2", "--output-limit", "5M"),
             *("--grace", "0", "--start-timeout", "9", "--callback-ports", "60000-60009"),
-            *("--json", "--no-stdin", "-s", "-"),
+            *("--json", "--no-stdin", "-s", "-", "--callback", "passive"),
         )
         self.assertEqual(arguments.remote, ("build.example", 4711))
         self.assertEqual(arguments.param, [("a", "1"), ("b", "x=y")])
@@ -72,6 +72,7 @@ class ArgumentTests(SynchronousTestCase):
         self.assertEqual((arguments.timeout, arguments.silence, arguments.grace), (1.5, 2.0, 0.0))
         self.assertEqual(arguments.output_limit, 5 * 1024 * 1024)
         self.assertEqual(arguments.callback_ports, (60009, 60000))
+        self.assertEqual(arguments.callback, "passive")
         self.assertEqual(arguments.start_timeout, 9.0)
         self.assertIs(arguments.stdin, False)
         self.assertTrue(arguments.json)

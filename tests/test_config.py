@@ -365,6 +365,19 @@ class WrongTests(FileTestCase):
             config = inside if inside.startswith("<config") else f"<config>{inside}</config>"
             self.assertWrong(f"\n<spooler>\n\n{config}\n</spooler>", 4, *words)
 
+    def test_callback(self) -> None:
+        """
+        The callback mode is said for a process class, or for all that do not say
+        theirs.
+        """
+        found = self.readConfig(
+            '<params><param name="jsremote.callback" value="shared"/></params>'
+            '<process_classes><process_class/><process_class name="nat" callback="passive"/>'
+            "</process_classes>"
+        )
+        self.assertEqual(found.callback, "shared")
+        self.assertEqual([each.callback for each in found.processClasses], ["", "passive"])
+
     def test_jobWithoutRemote(self) -> None:
         """
         A client refuses a job whose process class names no remote.
@@ -550,6 +563,8 @@ class SettingsTests(FileTestCase):
             ({"role": "remote", "callback-ports": "3000"}, {}, "--callback-ports", "client"),
             ({"role": "remote", "starts-per-second": "3"}, {}, "--starts-per-second", "client"),
             ({"role": "client", "port-release-time": "long"}, {}, "--port-release-time", "long"),
+            ({"role": "client", "callback": "mine"}, {}, "--callback", "auto, own, shared"),
+            ({"role": "remote", "callback": "own"}, {}, "--callback", "client"),
             ({"role": "remote", "listen": "4455"}, {}, "--listen", "tcp:4455"),
             ({"role": "remote", "allow": "monitor"}, {}, "--allow", "HOST=LEVEL"),
             ({"role": "remote", "allow": "monitor=some"}, {}, "--allow", "no_add"),
@@ -610,6 +625,7 @@ class SettingsTests(FileTestCase):
                 ["allow", "127.0.0.1=all monitor=info", f"file {path}"],
                 ["insecure", "no", "default"],
                 ["callback-ports", "50000-50010", "environment JSREMOTE_CALLBACK_PORTS"],
+                ["callback", "auto", "default"],
                 ["port-release-time", "0", "default"],
                 ["starts-per-second", "1", "default"],
                 ["state-dir", "/kept", "option --state-dir"],

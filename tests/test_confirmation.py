@@ -39,7 +39,7 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.proof import selector
-from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT, PROOF_TIMEOUT, errnoOf
+from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT, PROOF_TIMEOUT
 from jobscheduler_tcp.remote.confirmation import (
     INPUT_WINDOW,
     ConfirmationFactory,

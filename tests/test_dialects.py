@@ -407,6 +407,18 @@ class ConfiguredTests(SynchronousTestCase):
             (speaks,) = [each.speaks for each in runner.classes.values()]
             self.assertIs(speaks, Dialect(dialect))
 
+    def test_callback(self) -> None:
+        """
+        So may its callback mode.
+        """
+        runner = FakeRunner()
+        placing = placingWith(Clock(), runner)
+        configured = ConfiguredClass("old", "a.example", 4455, 2, "scheduler.xml:2")
+        for callback in ("", "shared", "shared", "own"):
+            placing.configure([replace(configured, callback=callback)])
+            (made,) = runner.classes.values()
+            self.assertEqual(made.callback.pinned, callback != "")
+
 
 class AutoTests(SynchronousTestCase):
     """

@@ -70,6 +70,7 @@ class Diagram:
         ports: int = 3,
         listen: Listen | None = None,
         dialect: Dialect = Dialect.EXTENDED,
+        *,
         callback: str = "own",
         descriptors: int = 1024,
     ) -> None:

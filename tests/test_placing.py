@@ -54,7 +54,7 @@ class PlacingTests(SynchronousTestCase):
         """
         To which remotes tasks were given.
         """
-        return [each.processClass.partition(" ")[2] for each in self.runner.ran]
+        return [each.processClass.split(" ")[1] for each in self.runner.ran]
 
     def outcome(self, task: PlacedTask) -> Reason:
         """
@@ -206,11 +206,11 @@ class PlacingTests(SynchronousTestCase):
         self.placing.configure([NIGHT, replace(day, host="x", port=9)])
         self.assertEqual(self.addresses(), ["x:9"])
         self.placing.configure([NIGHT])
-        self.assertEqual(sorted(self.runner.classes), ["night a:1"])
+        self.assertEqual(sorted(self.runner.classes), ["night a:1 auto"])
         self.last().end(OK)
         self.assertIs(self.outcome(task), Reason.EXITED)
         self.placing.configure([replace(NIGHT, host="b")])
-        self.assertEqual(sorted(self.runner.classes), ["night b:1"])
+        self.assertEqual(sorted(self.runner.classes), ["night b:1 auto"])
 
     def test_resized(self) -> None:
         """

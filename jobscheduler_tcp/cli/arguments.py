@@ -302,6 +302,14 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
         help="where the remote may connect back to (default: 59900-59999)",
     )
     group.add_argument(
+        "--callback",
+        choices=("auto", "own", "shared", "passive"),
+        default="auto",
+        help="how the start and the end come back: on a connection that the remote makes for this "
+        "task (own) or for all tasks (shared), on one that we make (passive), or on whichever "
+        "can be made (default: auto)",
+    )
+    group.add_argument(
         "--start-timeout",
         type=_seconds,
         default=60.0,

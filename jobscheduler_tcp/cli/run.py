@@ -216,12 +216,16 @@ class _Run:
         remote = HostnameEndpoint(
             self._reactor, address, self._arguments.remote[1], timeout=CONNECT_TIMEOUT
         )
+        processClass = ProcessClass(
+            *("", remote, 1, self._remote, Dialect(self._arguments.dialect)),
+            callback=self._arguments.callback,
+        )
         service = ClientService(
             self._reactor,
             CallbackPorts(
                 self._reactor, tcpListen(cast(ICallbackReactor, self._reactor), ours), high, low
             ),
-            [ProcessClass("", remote, 1, self._remote, Dialect(self._arguments.dialect))],
+            [processClass],
             startTimeout=self._arguments.start_timeout or FOR_EVER,
             # Somebody waits for the answer: what is refused is told at once.
             connectTimeout=0.0,

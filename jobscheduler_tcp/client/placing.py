@@ -109,6 +109,7 @@ class Remote:
     name: str
     address: str
     dialect: str = "auto"
+    callback: str = ""
     downUntil: float = 0.0
     text: str = ""
 
@@ -220,11 +221,11 @@ class Placing:
         self,
         clock: IReactorTime,
         runner: Runner,
-        make: Callable[[str, str, int, int, str], ProcessClass],
+        make: Callable[[str, str, int, int, ConfiguredClass], ProcessClass],
     ) -> None:
         """
         @param make: makes the process class for one remote: its name, host, port,
-            capacity and dialect.
+            capacity, and what it belongs to.
         """
         self.classes: dict[str, RemoteClass] = {}
         self._clock = clock
@@ -261,17 +262,20 @@ class Placing:
         return self.classes[name]
 
     def _configure(self, known: RemoteClass, wanted: ConfiguredClass | None) -> None:
-        dialect = wanted.dialect if wanted is not None else "auto"
-        before = {(each.address, each.dialect): each for each in known.remotes}
+        before = {(each.address, each.dialect, each.callback): each for each in known.remotes}
         known.configured = wanted
         known.remotes = []
-        for host, port in wanted.remotes if wanted is not None else ():
-            address = endpoint(host, port)
-            remote = before.pop((address, dialect), None)
-            if remote is None:
-                remote = Remote(f"{known.name} {address} {dialect}", address, dialect)
-                self._runner.addProcessClass(self._make(remote.name, host, port, _ENOUGH, dialect))
-            known.remotes.append(remote)
+        if wanted is not None:
+            for host, port in wanted.remotes:
+                address = endpoint(host, port)
+                remote = before.pop((address, wanted.dialect, wanted.callback), None)
+                if remote is None:
+                    path = f"{known.name} {wanted.callback}" if wanted.callback else known.name
+                    name = f"{path} {address} {wanted.dialect}"
+                    remote = Remote(name, address, wanted.dialect, wanted.callback)
+                    made = self._make(name, host, port, _ENOUGH, wanted)
+                    self._runner.addProcessClass(made)
+                known.remotes.append(remote)
         for gone in before.values():
             self._runner.removeProcessClass(gone.name)
         known.resize(wanted.maxProcesses if wanted is not None else _ENOUGH)

@@ -207,6 +207,7 @@ class ClientService(Service):
         if processClass in self._leaving and not any(
             job.processClass is processClass for job in self._jobs.values()
         ):
+            self._means.standings.leave(processClass)
             self._leaving.pop(processClass).stop()
 
     async def _whenGone(self) -> None:

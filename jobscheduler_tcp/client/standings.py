@@ -188,6 +188,15 @@ class Standings:
             self._connections[key] = StandingConnection(mode, processClass, connection, self)
         return self._connections[key]
 
+    def leave(self, processClass: ProcessClass) -> None:
+        """
+        Hang up on a remote that has no tasks any more.
+        """
+        for mode in CallbackMode:
+            connection = self._connections.pop((processClass, mode), None)
+            if connection is not None:
+                connection.stop()
+
     def stop(self) -> None:
         """
         Hang up on all.

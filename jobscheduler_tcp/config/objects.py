@@ -137,8 +137,9 @@ class ObjectReader(PartReader):
         """
         A C{<process_class>}.
         """
-        known = ("name", "max_processes", "remote_scheduler", "timeout", "select", "dialect")
-        self.attributes(element, known, unsupported.PROCESS_CLASS_ATTRIBUTES)
+        known = ("name", "max_processes", "remote_scheduler", "timeout", "select")
+        ours = ("dialect", "callback")
+        self.attributes(element, (*known, *ours), unsupported.PROCESS_CLASS_ATTRIBUTES)
         remotes: list[tuple[str, int]] = []
         # Without a port JobScheduler takes its own (protocol document, 7.1).
         convert = partial(values.remote, defaultPort=ownPort)
@@ -164,6 +165,7 @@ class ObjectReader(PartReader):
             rotates,
             self.value(element, "timeout", values.duration, 0.0),
             self.value(element, "dialect", _dialect, "auto"),
+            self.value(element, "callback", values.callback, ""),
         )
 
     def jobChain(self, element: Element, name: str) -> ConfiguredChain:

@@ -71,6 +71,7 @@ class _SchedulerReader(ObjectReader):
         self._chains: dict[str, ConfiguredChain] = {}
         self._maxTasks: int | None = None
         self._callbackPorts: tuple[int, int] | None = None
+        self._callback: str | None = None
         self._portReleaseTime: float | None = None
         self._startsPerSecond: int | None = None
 
@@ -130,6 +131,7 @@ class _SchedulerReader(ObjectReader):
             ipAddress=self.value(config, "ip_address", values.address, None),
             maxTasks=self._maxTasks,
             callbackPorts=self._callbackPorts,
+            callback=self._callback,
             portReleaseTime=self._portReleaseTime,
             startsPerSecond=self._startsPerSecond,
             allowedHosts=tuple(self._hosts),
@@ -189,6 +191,8 @@ class _SchedulerReader(ObjectReader):
                     self._maxTasks = self.value(element, "value", _count, None)
                 case "jsremote.callback_ports":
                     self._callbackPorts = self.value(element, "value", values.portRange, None)
+                case "jsremote.callback":
+                    self._callback = self.value(element, "value", values.callback, None)
                 case "jsremote.port_release_time":
                     self._portReleaseTime = self.value(element, "value", values.releaseTime, None)
                 case "jsremote.starts_per_second":

@@ -26,6 +26,7 @@ OPTIONS = (
     "insecure",
     "max-tasks",
     "callback-ports",
+    "callback",
     "port-release-time",
     "starts-per-second",
     "state-dir",
@@ -33,6 +34,7 @@ OPTIONS = (
 )
 _CLIENT_ONLY = (
     "callback-ports",
+    "callback",
     "port-release-time",
     "starts-per-second",
     "state-dir",
@@ -74,6 +76,7 @@ class Settings:
     @ivar listen: interface and port.
     @ivar allow: whose commands are taken.
     @ivar callbackPorts: the highest and the lowest port.
+    @ivar callback: the mode of process classes that do not say theirs.
     @ivar portReleaseTime: seconds for which a callback port is held back after
         its task, as far as is known.
     @ivar startsPerSecond: of tasks, to be expected.
@@ -90,6 +93,7 @@ class Settings:
     insecure: Setting[bool]
     maxTasks: Setting[int]
     callbackPorts: Setting[tuple[int, int]]
+    callback: Setting[str]
     portReleaseTime: Setting[float]
     startsPerSecond: Setting[int]
     stateDirectory: Setting[str]
@@ -111,6 +115,7 @@ class Settings:
             settings["max-tasks"] = self.maxTasks
         else:
             settings["callback-ports"] = self.callbackPorts
+            settings["callback"] = self.callback
             settings["port-release-time"] = self.portReleaseTime
             settings["starts-per-second"] = self.startsPerSecond
             settings["state-dir"] = self.stateDirectory
@@ -198,6 +203,7 @@ def settingsOf(
             _CALLBACK_PORTS,
             _showPorts,
         ),
+        finder.find("callback", values.callback, configuration.callback, "auto"),
         finder.find(
             "port-release-time",
             values.releaseTime,

@@ -10,6 +10,8 @@ import re
 import sys
 from ipaddress import ip_address
 
+from jobscheduler_tcp.messages import CallbackMode
+
 # Seconds that a port rests whose connection we closed first: Linux's TIME_WAIT,
 # and what JobScheduler's public article plans for.
 _SYSTEM_RELEASE_TIME = 60.0 if sys.platform == "linux" else 120.0
@@ -107,6 +109,16 @@ def words(text: str) -> list[str]:
         raise ValueError(f"expected quotes in pairs, found {text!r}")
     found = re.findall(r'(?:[^\s"]|"[^"]*")+', text)
     return [word.replace('"', "") for word in found]
+
+
+def callback(text: str) -> str:
+    """
+    A callback mode (docs/callback-modes).
+    """
+    modes = ("auto", *(mode.value for mode in CallbackMode))
+    if text not in modes:
+        raise ValueError(f"expected one of {', '.join(modes)}, found {text!r}")
+    return text
 
 
 def portRange(text: str) -> tuple[int, int]:
