@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client.outputlog import OutputLog
-from jobscheduler_tcp.client.placing import RETRY, PlacedTask
+from jobscheduler_tcp.client.placing import RETRY, RETRY_LATER, PlacedTask
 from jobscheduler_tcp.client.started import WAITING, WAITING_FOR_REMOTE
 from jobscheduler_tcp.config.model import ConfiguredClass
 from jobscheduler_tcp.messages import Work
@@ -173,10 +173,15 @@ class PlacingTests(SynchronousTestCase):
         self.last().end(DOWN)
         self.run_()
         self.assertEqual(self.addresses(), ["a:1", "b:2", "b:2"])
-        self.clock.advance(RETRY)
+        self.clock.advance(RETRY_LATER)
         self.last().end(OK)
-        self.run_()
+        task = self.run_()
         self.assertEqual(self.addresses()[-1], "a:1")
+        for _ in range(3):
+            self.last().end(DOWN)
+        self.assertEqual((self.addresses()[-1], task.state), ("c:3", WAITING_FOR_REMOTE))
+        self.clock.advance(RETRY)
+        self.assertEqual((self.addresses()[-1], task.remote), ("c:3", "c:3"))
 
     def test_next(self) -> None:
         """

@@ -25,8 +25,11 @@ from jobscheduler_tcp.messages import TaskKilled, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
 
 # Seconds for which a remote that was down is not tried: the connection itself
-# has tried for ten by then, and one that starts anew is soon there.
+# has tried for ten by then, and one that starts anew is soon there. Where there
+# are others, as JobScheduler's own default (protocol document, 7.4): each task
+# would lose those ten.
 RETRY = 5.0
+RETRY_LATER = 30.0
 
 # What says that a remote can start nothing now, and has not.
 _NOT_NOW = frozenset(
@@ -175,8 +178,10 @@ class RemoteClass(Places):
         """
         A remote could not start a task.
         """
+        now = self._clock.seconds()
+        others = any(each.downUntil <= now for each in self.remotes if each is not remote)
         remote.text = text
-        remote.downUntil = self._clock.seconds() + RETRY
+        remote.downUntil = now + (RETRY_LATER if others else RETRY)
 
     def whenChanged(self) -> Deferred[None]:
         """

@@ -72,6 +72,7 @@ class Scheduler:
         self._awake: dict[str, None] = {}
         self._starved: set[str] = set()
         self._times: list[tuple[float, str]] = []
+        self._timed: set[tuple[float, str]] = set()
         self._timer: IDelayedCall | None = None
         self._stopping = False
 
@@ -237,6 +238,12 @@ class Scheduler:
         self._awake[name] = None
         self._look()
 
+    def _wakeAt(self, when: float, name: str) -> None:
+        entry = (when, name)
+        if entry not in self._timed:
+            self._timed.add(entry)
+            heappush(self._times, entry)
+
     def _look(self) -> None:
         self._setTimer(0.0)
 
@@ -257,7 +264,9 @@ class Scheduler:
         now = self._wallClock()
         nextOrder = self.book.nextTime(now)  # wakes the jobs of those that are due
         while self._times and self._times[0][0] <= now:
-            self._awake[heappop(self._times)[1]] = None
+            entry = heappop(self._times)
+            self._timed.discard(entry)
+            self._awake[entry[1]] = None
         awake, self._awake = self._awake, {}
         for name in awake:
             if name in self.jobs:
@@ -283,22 +292,22 @@ class Scheduler:
                     )
                 except CommandRefused:
                     self._starved.add(name)
-                    heappush(self._times, (now + _AGAIN, name))
+                    self._wakeAt(now + _AGAIN, name)
                     break
             task.job = job.configured
             job.running[task.number] = task
             self.tasks.start(task, self._variables)
         if now < job.delayUntil:
-            heappush(self._times, (job.delayUntil, name))
+            self._wakeAt(job.delayUntil, name)
         elif job.nextTime() > now:
-            heappush(self._times, (job.nextTime(), name))
+            self._wakeAt(job.nextTime(), name)
 
     def _ended(self, task: StartedTask) -> None:
         now = self._wallClock()
         outcome = task.outcome
         assert outcome is not None
         if task.order is not None:
-            text = outcome.text or f"task {task.number} {outcome.reason}"
+            text = _told(outcome)
             verdict = _verdict(task, outcome)
             self.book.finished(task.order, verdict, outcome.returnValues, now, text)
         job = self.jobs.get(task.job.name)
@@ -369,6 +378,14 @@ def _asked(order: ConfiguredOrder) -> NewOrder:
         NEVER if order.waits else 0.0,
         standing=True,
     )
+
+
+def _told(outcome: Outcome) -> str:
+    if outcome.text:
+        return outcome.text
+    if outcome.exitCode is not None:
+        return f"exit code {outcome.exitCode}"
+    return f"signal {outcome.signal}" if outcome.signal is not None else str(outcome.reason)
 
 
 def _verdict(task: StartedTask, outcome: Outcome) -> Verdict:

@@ -30,21 +30,24 @@ CONFIG_ELEMENTS = _never("""
 """)
 PROCESS_CLASSES_ATTRIBUTES: Unsupported = {"ignore": ("no",)}
 PROCESS_CLASS_ATTRIBUTES: Unsupported = {
-    **_never("spooler_id http_heartbeat_timeout http_heartbeat_period"),
+    **_never("http_heartbeat_timeout http_heartbeat_period"),
     "replace": ("yes",),
+    "spooler_id": ("",),
 }
 REMOTE_SCHEDULER_ATTRIBUTES = _never("http_heartbeat_timeout http_heartbeat_period")
 JOB_ATTRIBUTES: Unsupported = {
     **_never("""
-        java_options log_append priority separate_process spooler_id warn_if_longer_than
+        java_options log_append priority separate_process warn_if_longer_than
         warn_if_shorter_than
     """),
+    "spooler_id": ("",),
     "min_tasks": ("0",),
     "replace": ("yes",),
     "temporary": ("no",),
 }
 CHAIN_ATTRIBUTES: Unsupported = {
-    **_never("max_orders spooler_id"),
+    **_never("max_orders"),
+    "spooler_id": ("",),
     "distributed": ("no",),
     "replace": ("yes",),
 }
