@@ -6,6 +6,7 @@ and who watches them.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
 from io import StringIO
@@ -248,6 +249,19 @@ class ReadTests(FolderTestCase):
                 "x.lock.xml:1: a file with a lock is not supported yet; ignored",
             ],
         )
+
+    def test_guide(self) -> None:
+        """
+        The files that the guide shows are understood.
+        """
+        page = Path(__file__).parent.parent / "docs" / "jobs-and-orders.md"
+        shown = re.findall(r"(?ms)^```xml\n(<([a-z_]+).*?)^```$", page.read_text("utf-8"))
+        for number, (text, kind) in enumerate(shown):
+            self.write(f"{number}.{kind}.xml", text)
+        live = self.read()
+        self.assertEqual(live.warnings, ())
+        objects = live.objects
+        self.assertEqual((len(objects.processClasses), len(objects.chains)), (1, 1))
 
     def test_wrong(self) -> None:
         """

@@ -5,13 +5,16 @@ Tests for L{jobscheduler_tcp.client.scheduler} and L{jobscheduler_tcp.client.job
 from __future__ import annotations
 
 from dataclasses import replace
+from random import Random
 
+from hypothesis import given, settings, strategies
 from twisted.internet.defer import succeed
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client import started
+from jobscheduler_tcp.client.observers import Observers
 from jobscheduler_tcp.client.order import NEVER, NewOrder, Order, OrderChange
 from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.config.model import (
@@ -525,3 +528,58 @@ class OrderTests(SchedulerTestCase):
         self.clock.pump([0.0] * 10)
         self.assertEqual(len(scheduler.book), 0)
         self.assertEqual(scheduler.tasks.ended["load"], 100)
+
+    @given(strategies.randoms(use_true_random=False))
+    @settings(max_examples=20, deadline=None)
+    def test_many(self, random: Random) -> None:
+        """
+        However tasks end, and whatever is stopped meanwhile, every order comes to
+        the end that belongs to its outcomes, each node has worked on it once, and
+        it has what its tasks gave back.
+        """
+        self.setUp()
+        self.configure()
+        for name in ("folder/extract", "load"):
+            configured = replace(self.scheduler.jobs[name].configured, tasks=5, stopOnError=False)
+            self.scheduler.jobs[name].configure(configured)
+        heard = Ends()
+        self.scheduler.observers.add(heard)
+        expected: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
+        for number in range(30):
+            self.add(str(number), priority=random.randint(0, 2))
+        steps: list[tuple[str, str]] = []
+        while len(heard.ends) < 30:
+            running = [each for each in self.ran if each.state != "over"]
+            self.assertLessEqual(len(running), 10)
+            chosen = random.choice(running)
+            environment = dict(chosen.work.environment)
+            order, name = environment["SCHEDULER_ORDER_ID"], environment["SCHEDULER_JOB_NAME"]
+            steps.append((order, name))
+            failed = random.random() < 0.2
+            if failed or name == "load":
+                known = chosen.work.orderParameters or ()
+                expected[order] = ("failed" if failed else "done", (*known, (name, order)))
+            command = random.choice(["suspend", "continue", "continue"])
+            self.scheduler.modifyJob("load", command)
+            chosen.end(replace(BAD if failed else OK, returnValues=((name, order),)))
+            self.scheduler.modifyJob("load", "continue")
+            self.clock.advance(0)
+        self.assertEqual(heard.ends, expected)
+        self.assertEqual(len(set(steps)), len(steps))
+        self.assertEqual((len(self.scheduler.book), self.scheduler.tasks.alive), (0, {}))
+
+
+class Ends(Observers):
+    """
+    Remembers where orders came to their ends, and with what.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.ends: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
+
+    def orderEnded(self, order: Order) -> None:
+        """
+        Remember it.
+        """
+        self.ends[order.id] = (order.state, order.parameters)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import socket
 from pathlib import Path
-from shutil import copytree
+from shutil import copytree, rmtree
 
 from twisted.internet import reactor as installed
 from twisted.internet.interfaces import IReactorTime
@@ -126,8 +126,16 @@ class TwoSchedulersTests(ServiceTestCase):
         await client.says(r".*report\.job\.xml:2: expected XML.*")
         await self.say('<start_job job="/report"/>')
         await client.says(_printed("report", "stdout", "report of berlin"))
-        (folder / "more.job.xml").unlink()
+        # A directory that is gone and one that comes are heard of, too.
+        rmtree(folder)
         await self.until('<show_job job="/folder/more"/>', "code", "SCHEDULER-161")
+        (self.live / "other").mkdir()
+        (self.live / "other" / "late.job.xml").write_text(
+            '<job process_class="/night"><script language="shell">echo late</script></job>'
+        )
+        await self.until('<show_job job="/other/late"/>', "state", "pending")
+        await self.say('<start_job job="/other/late"/>')
+        await client.says(_printed("other/late", "stdout", "late"))
 
     async def test_remoteDown(self) -> None:
         """
