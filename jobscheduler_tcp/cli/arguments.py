@@ -12,7 +12,10 @@ import math
 import re
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import NoReturn
+
+from jobscheduler_tcp.cli.clientarguments import addClientCommands
 
 # sysexits.h: the command was used incorrectly.
 EX_USAGE = 64
@@ -205,6 +208,8 @@ def _parsers() -> tuple[_Parser, _Parser]:
     )
     check.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
+    addClientCommands(commands, partial(_addRemote, default=CLIENT), _pair, _seconds)
+
     version = commands.add_parser("version", help="say which version this is", allow_abbrev=False)
     version.add_argument("--json", action="store_true", help="one JSON object on stdout")
     return parser, run
@@ -215,7 +220,7 @@ def _addRemote(parser: argparse.ArgumentParser, default: tuple[str, int] = REMOT
         "remote",
         nargs="?",
         metavar="HOST:PORT",
-        type=_address,
+        type=partial(_address, default=default),
         default=default,
         help=f"where it listens (default: {shown(default)})",
     )
@@ -337,17 +342,17 @@ def shown(address: tuple[str, int]) -> str:
 # ------------------------------------------------------------------ the values
 
 
-def _address(text: str) -> tuple[str, int]:
+def _address(text: str, default: tuple[str, int] = REMOTE) -> tuple[str, int]:
     """
     C{HOST:PORT}, C{HOST}, C{:PORT} or C{[IPV6]:PORT}.
     """
     found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\s\[\]]*))(?::(\d{1,5}))?", text)
     if not found or not text:
         raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    port = int(found[3] or REMOTE[1])
+    port = int(found[3] or default[1])
     if not 0 < port < 65536:
         raise argparse.ArgumentTypeError(f"{port} is no port, 1 to 65535 are")
-    return found[1] or found[2] or REMOTE[0], port
+    return found[1] or found[2] or default[0], port
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -69,6 +69,28 @@ def _command(arguments: argparse.Namespace) -> int:
             from jobscheduler_tcp.cli.ports import ports
 
             return ports(arguments.remote, arguments.json)
+        case "start-job":
+            from jobscheduler_tcp.cli.tasks import startJob
+
+            given = arguments
+            return startJob(
+                *(given.remote, given.job, given.param, given.at),
+                wait=given.wait,
+                asJSON=given.json,
+            )
+        case "kill":
+            from jobscheduler_tcp.cli.tasks import kill
+
+            return kill(arguments.remote, arguments.task, arguments.grace, arguments.json)
+        case "history":
+            from jobscheduler_tcp.cli.history import history
+
+            given = arguments
+            return history(given.remote, given.job, given.count, given.before, given.json)
+        case "log":
+            from jobscheduler_tcp.cli.history import log
+
+            return log(arguments.remote, arguments.task, arguments.follow)
         case "check-config":
             from jobscheduler_tcp.cli.checkconfig import checkConfig
 

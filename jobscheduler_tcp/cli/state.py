@@ -48,20 +48,35 @@ def stateOf(remote: tuple[str, int], question: bytes) -> Element | int:
     Ask for a state; or tell on stderr why there is none, and return the exit
     code.
     """
+    answer = answerOf(remote, question)
+    if isinstance(answer, int):
+        return answer
+    text = f"{shown(remote)} is no remote and no client: the answer has no state in it"
+    return childOf(answer, "state") or complain(EX_SOFTWARE, text)
+
+
+def childOf(element: Element, name: str) -> Element | None:
+    """
+    The first child of a name.
+    """
+    return next((child for child in element.children if child.name == name), None)
+
+
+def answerOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> Element | int:
+    """
+    Say one command and hear its answer; or tell on stderr why there is none, and
+    return the exit code.
+    """
     where = shown(remote)
     try:
-        answer = ask(remote, question)
-        found = next((child for child in answer.children if child.name == "state"), None)
-        if found is None:
-            raise RemoteProtocolError("the answer has no state in it")
-        return found
+        return ask(remote, question)
     except CommandRefused as error:
         return complain(EX_NOPERM, f"{where} refused: {error}")
     except RemoteProtocolError as error:
         return complain(EX_SOFTWARE, f"{where} is no remote and no client: {error}")
     except (ConnectionClosed, OSError, UnicodeError) as error:  # the last: an impossible name
         reason = getattr(error, "strerror", None) or error
-        hint = "is it running? twistd jsremote --role remote"
+        hint = f"is it running? twistd jsremote --role {role}"
         return complain(EX_UNAVAILABLE, f"cannot ask {where}: {reason}; {hint}")
 
 

@@ -4,13 +4,17 @@ The history of a client that is a process of its own.
 
 from __future__ import annotations
 
-from tests.integration.services import Program, ServiceTestCase, ask, portOf
+import json
+
+from twisted.internet.threads import deferToThread
+
+from tests.integration.services import PATIENCE, CommandTestCase, Program, ask, portOf
 from tests.integration.test_twistd import JOBS, freePorts
 
 
-class HistoryTests(ServiceTestCase):
+class ClientTestCase(CommandTestCase):
     """
-    What a client remembers.
+    Help with clients that remember.
     """
 
     async def client(self) -> tuple[Program, int]:
@@ -24,6 +28,21 @@ class HistoryTests(ServiceTestCase):
             *("--state-dir", str(self.directory / "kept")),
         )
         return client, await portOf(client, "client")
+
+    async def both(self) -> str:
+        """
+        Start a remote and a client, and tell where the client listens.
+        """
+        remote = self.service("remote")
+        self.write("client.xml", JOBS.format(port=await portOf(remote, "remote")))
+        _, port = await self.client()
+        return f"127.0.0.1:{port}"
+
+
+class HistoryTests(ClientTestCase):
+    """
+    What a client remembers.
+    """
 
     async def test_kill(self) -> None:
         """
@@ -69,3 +88,71 @@ class HistoryTests(ServiceTestCase):
         line = second.errors.decode()
         self.assertEqual(line.count("\n"), 1, line)
         self.assertIn("another client uses this state directory", line)
+
+
+class CommandTests(ClientTestCase):
+    """
+    C{jsremote start-job}, C{kill}, C{history} and C{log}.
+    """
+
+    async def test_life(self) -> None:
+        """
+        A job is started and waited for: its exit code is ours; it is in the
+        history and has a log.
+        """
+        client = await self.both()
+        code, out, err = await self.jsremote("start-job", "/greet", client, "--wait")
+        self.assertEqual((code, out, err), (3, b"task 1 exited 3\n", b""))
+        # As in JobScheduler, a job that failed starts no task until it is told to.
+        await ask(int(client.partition(":")[2]), '<modify_job job="/greet" cmd="unstop"/>')
+        code, out, err = await self.jsremote("start-job", "greet", client, "--wait", "--json")
+        self.assertEqual((code, json.loads(out)["exit_code"]), (3, "3"))
+
+        code, out, err = await self.jsremote("history", client)
+        self.assertEqual((code, err), (0, b""))
+        heading, last, first = out.decode().splitlines()
+        self.assertEqual(heading.split()[:2], ["task", "job"])
+        self.assertEqual((last.split()[:2], first.split()[:2]), (["2", "greet"], ["1", "greet"]))
+        code, out, err = await self.jsremote(
+            "history", client, "--json", "--job=/greet", "--before=2", "-n", "1"
+        )
+        (entry,) = json.loads(out)["history"]
+        self.assertEqual((entry["task"], entry["exit_code"]), ("1", "3"))
+
+        code, out, err = await self.jsremote("log", "1", client)
+        self.assertEqual((code, err), (0, b""))
+        self.assertIn(b"(Job  greet) [stdout] hello world\n", out)
+        self.assertIn(b"Task 1 ended: exited\n", out)
+
+    async def test_follow(self) -> None:
+        """
+        The log of a task that runs is followed to its end, which a kill brings.
+        """
+        client = await self.both()
+        code, out, err = await self.jsremote("start-job", "sleep", client)
+        self.assertEqual((code, out, err), (0, b"task 1\n", b""))
+        log = self.popen("log", "-f", "1", client)
+        assert log.stdout is not None
+        while b"child=" not in (line := await deferToThread(log.stdout.readline)):
+            self.assertNotEqual(line, b"")
+        code, out, err = await self.jsremote("kill", "1", client)
+        self.assertEqual((code, err), (0, b""))
+        rest, _ = await deferToThread(log.communicate, None, PATIENCE)
+        self.assertIn(b"SCHEDULER-279  Process terminated with signal 9 (SIGKILL)\n", rest)
+        self.assertEqual(log.returncode, 0)
+        code, out, err = await self.jsremote("kill", "1", client)
+        self.assertEqual((code, out), (0, b""))
+        self.assertIn(b"task 1 is over already: killed 9", err)
+
+    async def test_refused(self) -> None:
+        """
+        What a client refuses is one line, and 77.
+        """
+        client = await self.both()
+        for arguments in (("start-job", "nosuch"), ("log", "77"), ("kill", "77")):
+            code, out, err = await self.jsremote(*arguments, client)
+            self.assertEqual((code, out), (77, b""))
+            self.assertIn(b"SCHEDULER-", err)
+            self.assertEqual(err.count(b"\n"), 1)
+        code, out, err = await self.jsremote("history", client)
+        self.assertEqual((code, out), (0, b"no task is over\n"))
