@@ -20,10 +20,10 @@ ELSEWHERE = "127.0.0.2"
 
 class Between:
     """
-    Pass one connection on.
+    Pass connections on.
 
     @ivar port: where to call.
-    @ivar said: what the caller said.
+    @ivar said: what callers said.
     """
 
     def __init__(
@@ -34,10 +34,10 @@ class Between:
         passing: Callable[[bytes], object] = lambda said: None,
     ) -> None:
         """
-        @param to: the port to which the connection is passed on.
+        @param to: the port to which connections are passed on.
         @param source: the address from which that is done.
-        @param passing: called with all that the caller has said, before the
-            latest of it is passed on.
+        @param passing: called with all that callers have said, before the latest
+            of it is passed on.
         """
         self.said = b""
         self._stack = stack
@@ -45,17 +45,24 @@ class Between:
         self._source = source
         self._passing = passing
         self._listening = stack.enter_context(socket.create_server((LOOPBACK, 0)))
-        self._listening.settimeout(PATIENCE)
+        # To close it would not wake the thread that accepts.
+        stack.callback(self._listening.shutdown, socket.SHUT_RDWR)
         self.port: int = self._listening.getsockname()[1]
-        _background(self._pass)
+        _background(self._accept)
 
-    def _pass(self) -> None:
-        caller = self._stack.enter_context(self._listening.accept()[0])
+    def _accept(self) -> None:
+        try:
+            while True:
+                self._pass(self._stack.enter_context(self._listening.accept()[0]))
+        except OSError:
+            pass  # the test is over
+
+    def _pass(self, caller: socket.socket) -> None:
         called = self._stack.enter_context(
             socket.create_connection((LOOPBACK, self._to), PATIENCE, (self._source, 0))
         )
         _background(lambda: pump(called, caller))
-        pump(caller, called, self._look)
+        _background(lambda: pump(caller, called, self._look))
 
     def _look(self, data: bytes) -> None:
         self.said += data

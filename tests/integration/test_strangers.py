@@ -77,6 +77,21 @@ class BlockedTests(StrangersTestCase):
         ]
         await gatherResults(running, consumeErrors=True)
 
+    async def test_anotherWay(self) -> None:
+        """
+        If it is not said who has to call, the client does when the remote
+        cannot: the job runs, once.
+        """
+        remote = int((await self.remote()).rpartition(":")[2])
+        between = Between(self.stack, remote, ELSEWHERE)
+        marker = self.directory / "ran"
+        code, out, err = await self.jsremote(
+            *("run", f"{LOOPBACK}:{between.port}", "--callback-ports", str(freeRange(1))),
+            *("--", "sh", "-c", f"echo once | tee -a {marker}; exit 7"),
+        )
+        self.assertEqual((code, out, err), (7, b"once\n", b""))
+        self.assertEqual(marker.read_bytes(), b"once\n")
+
     async def _blocked(
         self, remote: int, port: int, reason: str, squat: Callable[[socket.socket], object] | None
     ) -> None:
@@ -98,7 +113,7 @@ class BlockedTests(StrangersTestCase):
         marker = self.directory / f"ran{port}"
         code, out, err = await self.jsremote(
             *("run", f"{LOOPBACK}:{between.port}", "--callback-ports", str(port)),
-            *("--", "touch", str(marker)),
+            *("--callback", "own", "--", "touch", str(marker)),
         )
         self.assertLess(time.monotonic() - begun[0], CONNECT_TIMEOUT + SLACK)
         self.assertEqual((code, out), (75, b""), err)
