@@ -126,7 +126,8 @@ class ReadTests(FolderTestCase):
         self.write(
             "a.job.xml",
             """<job name="a" title="t" order="yes" tasks="3" stop_on_error="no" enabled="no"
-                visible="never" ignore_signals="SIGTERM kill 3" timeout="01:00:00" idle_timeout="5">
+                visible="never" ignore_signals="SIGTERM kill 3" timeout="01:00:00" idle_timeout="5"
+                silence="90">
               <params><param name="p" value="1"/></params>
               <environment><variable name="e" value="2"/></environment>
               <script language="shell"><![CDATA[ echo 1 ]]></script>
@@ -143,6 +144,7 @@ class ReadTests(FolderTestCase):
         (job,) = live.objects.jobs
         self.assertEqual((job.order, job.tasks, job.stopOnError), (True, 3, False))
         self.assertEqual((job.enabled, job.visible, job.work.wallTime), (False, False, 3600.0))
+        self.assertEqual(job.work.silence, 90.0)
         self.assertEqual(job.ignoreSignals, {15, 9, 3})
         self.assertEqual(job.delaysAfterError, ((2, 60.0), (5, STOP)))
         self.assertEqual((job.setbackDelays, job.maxSetbacks), (((2, 30.0),), 4))

@@ -19,6 +19,7 @@ from jobscheduler_tcp.client import orderbook
 from jobscheduler_tcp.client.observers import Observers
 from jobscheduler_tcp.client.order import NEVER, NewOrder, Order, OrderChange, Verdict
 from jobscheduler_tcp.client.orderbook import OrderBook
+from jobscheduler_tcp.client.orderlog import OrderLog
 from jobscheduler_tcp.config.model import ConfiguredChain, ConfiguredJob, ConfiguredNode
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.interfaces import ISchedulerObserver
@@ -526,7 +527,8 @@ class ConfigureTests(OrderBookTestCase):
         """
         L{Observers} tells several, and survives the mistakes of one.
         """
-        self.assertTrue(verifyObject(ISchedulerObserver, Observers()))
+        for observer in (Observers(), OrderLog()):
+            self.assertTrue(verifyObject(ISchedulerObserver, observer))
         several = Observers()
         several.add(object())  # type: ignore[arg-type]  # it fails
         several.add(self.witness)
