@@ -37,7 +37,7 @@ class FirewallTests(SynchronousTestCase):
         remote.startService()
         ports = CallbackPorts(here, here.listen)
         endpoint = TCP4ClientEndpoint(here, REMOTE, 4455)
-        self.client = ClientService(here, ports, [ProcessClass("remote", endpoint)])
+        self.client = ClientService(here, ports, [ProcessClass("remote", endpoint, callback="own")])
         self.client.startService()
 
     def test_nobodyIsInTheWay(self):

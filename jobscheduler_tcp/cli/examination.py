@@ -257,7 +257,8 @@ class Examination:
             CallbackPorts(
                 self._reactor, tcpListen(cast(ICallbackReactor, self._reactor), ours), high, low
             ),
-            [ProcessClass("", remote, 1, self.found.remote, self._dialect)],
+            # The remote's call is what is to be shown, so nothing may stand in for it.
+            [ProcessClass("", remote, 1, self.found.remote, self._dialect, callback="own")],
             startTimeout=self._startTimeout,
             connectTimeout=0.0,
         )

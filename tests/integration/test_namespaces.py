@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from itertools import product
 from typing import Any
 
 from twisted.internet import reactor as installed
@@ -167,8 +168,9 @@ class FirewallTests(NamespaceTestCase):
     async def test_blocked(self) -> None:
         """
         Whether a firewall drops the calls back, rejects them, or drops those to
-        one port only: the doctor names leg, reason and both addresses, and
-        nothing is executed.
+        one port only: the doctor names leg, reason and both addresses, a job
+        whose callback mode is demanded fails with that reason, and nothing is
+        executed. Left alone, C{jsremote run} finds another way, and runs it once.
         """
         network = self.network()
         await self.remoteAt(network)
@@ -214,11 +216,17 @@ class FirewallTests(NamespaceTestCase):
     async def _runs(self, network: Network, ports: str, kind: str) -> None:
         where = f"{network.remote.address}:{PORT}"
         witness = self.directory / f"ran-{ports}"
-        command = ("--callback-ports", ports, "--", "touch", str(witness))
-        run = self.jsremoteAt(network.client, "run", where, *command)
-        await run.exits()
-        self.assertIn(f"jsremote: callback-{kind}: ".encode(), run.errors)
-        self.assertFalse(witness.exists())
+        options = ("--callback-ports", ports)
+        command = ("--", "sh", "-c", f"echo ran >> {witness}")
+        for mode in ("own", "shared"):
+            pinned = self.jsremoteAt(
+                network.client, "run", where, *options, "--callback", mode, *command
+            )
+            await pinned.exits()
+            self.assertIn(f"jsremote: callback-{kind}: ".encode(), pinned.errors)
+            self.assertFalse(witness.exists())
+        await self.jsremoteAt(network.client, "run", where, *options, *command).exits()
+        self.assertEqual(witness.read_text(), "ran\n")
 
     async def test_rulesLoad(self) -> None:
         """
@@ -275,13 +283,16 @@ class SilenceTests(NamespaceTestCase):
         where = f"{network.remote.address}:{PORT}"
         scripts = {"idle": "sleep 300", "busy": "while :; do seq 100; sleep 0.01; done"}
         runs = []
-        for name, script in scripts.items():
-            pid = self.directory / name
-            ports = "59900-59909" if name == "idle" else "59910-59919"
+        pids = []
+        lowest = 59900
+        for mode, (name, script) in product(("own", "shared", "passive"), scripts.items()):
+            pid = self.directory / f"{name}-{mode}"
+            pids.append(pid)
             whole = f"echo $$ > {pid}.new; mv {pid}.new {pid}; {script}"
-            options = ("--callback-ports", ports, "--", "sh", "-c", whole)
-            runs.append(self.jsremoteAt(network.client, "run", where, *options))
-        pids = [self.directory / name for name in scripts]
+            options = ("--callback-ports", f"{lowest}-{lowest + 9}", "--callback", mode)
+            lowest += 10
+            command = ("run", where, *options, "--", "sh", "-c", whole)
+            runs.append(self.jsremoteAt(network.client, *command))
         await self.until(lambda: all(map(alive, pids)))
         await pause(1.0)
         network.pull()
