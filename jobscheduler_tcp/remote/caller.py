@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 from os import strerror
 from secrets import token_bytes
+from typing import cast
 
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
@@ -39,6 +40,7 @@ from jobscheduler_tcp.messages import (
     ListenerProof,
 )
 from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.outlet import Output, outletOf
 from jobscheduler_tcp.proof import NONCE_SIZE, callerProof, isProof, listenerProof, selector
 from jobscheduler_tcp.sockets import settle
 
@@ -60,9 +62,11 @@ class Caller(Protocol):
     Prove ourselves to a client, and hear what it says.
 
     @ivar quiet: beats since the client was last heard.
+    @ivar outlet: where to write.
     """
 
     transport: IStreamTransport
+    outlet: Output
     _log = Logger()
 
     def __init__(self, factory: Dialer) -> None:
@@ -123,6 +127,7 @@ class Caller(Protocol):
         Ask the listener for its proof.
         """
         settle(self.transport)
+        self.outlet = cast(Output, self.transport)
         self._timer = self._factory.clock.callLater(PROOF_TIMEOUT, self._proofOverdue)
         self.transport.write(
             self._channels.say(0, Challenge(self._nonce, selector(self._factory.token)))
@@ -164,13 +169,13 @@ class Caller(Protocol):
         Hang up without a word.
         """
         self._closed = True
-        self.transport.abortConnection()
+        self.outlet.abortConnection()
 
     def beat(self) -> None:
         """
         Let the client know that we are here.
         """
-        self.transport.write(self._channels.say(0, Heartbeat()))
+        self.outlet.write(self._channels.say(0, Heartbeat()))
 
     def silent(self) -> None:
         """
@@ -201,10 +206,12 @@ class Caller(Protocol):
             raise RemoteProtocolError("its proof is wrong")
         self._stopTimer()
         proof = CallerProof(callerProof(factory.token, *both, factory.subject))
-        self.transport.write(self._channels.say(0, proof) + self.firstWords())
+        # Its proof answers all that we wrote: nothing waits in the transport.
+        self.outlet = outletOf(self.transport)
+        self.outlet.write(self._channels.say(0, proof) + self.firstWords())
         factory.taken()
         factory.heart.add(self)
-        self.transport.registerProducer(self, True)
+        self.outlet.registerProducer(self, True)
         self.proven()
 
     def _proofOverdue(self) -> None:

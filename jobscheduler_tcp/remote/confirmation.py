@@ -122,8 +122,8 @@ class ConfirmationProtocol(Caller):
         # listened on again and again.
         self._closed = True
         self._factory.heart.remove(self)
-        self.transport.unregisterProducer()
-        self.transport.loseConnection()
+        self.outlet.unregisterProducer()
+        self.outlet.loseConnection()
         self._task.endAcknowledged()
 
     # ----------------------------------------------------- what is said of the task
@@ -133,7 +133,7 @@ class ConfirmationProtocol(Caller):
         Confirm the start.
         """
         if not self._closed:
-            self.transport.write(self._channels.say(CHANNEL, message))
+            self.outlet.write(self._channels.say(CHANNEL, message))
 
     def output(self, stream: Stream, data: bytes) -> None:
         """
@@ -150,7 +150,7 @@ class ConfirmationProtocol(Caller):
         """
         if not self._closed and not self._ending:
             self._taken += count
-            self.transport.write(self._channels.say(CHANNEL, InputTaken(self._taken)))
+            self.outlet.write(self._channels.say(CHANNEL, InputTaken(self._taken)))
 
     def taskEnded(self, message: TaskEnded) -> None:
         """
@@ -176,13 +176,11 @@ class ConfirmationProtocol(Caller):
             else:
                 waiting.popleft()
             # A transport takes nothing but bytes; of those no copy is made.
-            self.transport.writeSequence(
-                [channels.outputHeader(CHANNEL, stream, size), bytes(data)]
-            )
+            self.outlet.writeSequence([channels.outputHeader(CHANNEL, stream, size), bytes(data)])
             room -= size
         if self._end is not None and not waiting:
             end, self._end = self._end, None
-            self.transport.write(channels.say(CHANNEL, end))
+            self.outlet.write(channels.say(CHANNEL, end))
         self._balance(room)
 
     def _balance(self, room: int) -> None:

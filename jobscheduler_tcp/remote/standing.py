@@ -83,7 +83,7 @@ class StandingConfirmation(Caller):
         """
         Say something short, before all output that waits.
         """
-        self.transport.write(self._channels.say(channel, message))
+        self.outlet.write(self._channels.say(channel, message))
 
     def room(self, channel: int) -> int:
         """
@@ -96,7 +96,7 @@ class StandingConfirmation(Caller):
         Write a frame of output.
         """
         header = self._channels.outputHeader(channel, stream, len(data))
-        self.transport.writeSequence([header, data])
+        self.outlet.writeSequence([header, data])
 
     def queue(self, line: TaskLine) -> None:
         """
