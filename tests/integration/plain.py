@@ -132,10 +132,15 @@ class Frames:
     A confirmation connection, of either end.
     """
 
-    def __init__(self, connected: socket.socket) -> None:
+    def __init__(self, connected: socket.socket, untilNUL: bool = False) -> None:
+        """
+        @param untilNUL: whether an answer in XML comes before the first frame.
+        """
         self.socket = connected
         self.socket.settimeout(PATIENCE)
         self._file = connected.makefile("rb")
+        while untilNUL and self._file.read(1) != b"\0":
+            pass
 
     def say(self, letter: str, channel: int, body: bytes = b"") -> None:
         """
@@ -170,16 +175,23 @@ class Frames:
         As a listener, let the caller prove itself, and prove ourselves; then the
         task is attached.
         """
+        self.proveStanding(task, token)
+        assert self.hearFields("A")["task"] == task
+
+    def proveStanding(self, subject: str, token: bytes) -> None:
+        """
+        The same on a connection that stands for many tasks, none of which is
+        attached yet.
+        """
         challenge = self.hearFields("C")
         assert challenge["selector"] == sha256(b"jsremote selector" + token).digest()[:8]
         ours = b"listeners nonce."
-        both = challenge["nonce"] + ours + task.encode()
+        both = challenge["nonce"] + ours + subject.encode()
         shown = hmac.digest(token, b"jsremote listener" + both, "sha256")
         proof = {"nonce": ours, "proof": shown, "window": WINDOW}
         self.say("L", 0, msgpack.encode(proof))
         expected = hmac.digest(token, b"jsremote caller" + both, "sha256")
         assert self.hearFields("P")["proof"] == expected
-        assert self.hearFields("A")["task"] == task
 
     def untilEnd(self) -> dict[str, Any]:
         """
