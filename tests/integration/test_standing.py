@@ -95,12 +95,12 @@ class StandingTests(CommandTestCase):
         for what, words in NONSENSE.items():
             for proves in (False, True):
                 number += 1
-                warnings = self._warnings()
+                warnings = self._told()
                 await deferToThread(self._disturb, port, uuid(number), words, proves)
                 # Whatever is told of this is told before the next answer.
                 await deferToThread(self._greet, port)
-                await self.until(partial(self._warnings, warnings))
-                self.assertEqual(self._warnings(), warnings + 1, (what, self.service_.output))
+                await self.until(partial(self._told, warnings))
+                self.assertEqual(self._told(), warnings + 1, (what, self.service_.output))
         for connection in (uuid(99), "nonsense", "x" * 10_000):
             seen = len(self.service_.output)
             with ExitStack() as stack:
@@ -120,7 +120,7 @@ class StandingTests(CommandTestCase):
             confirmation.socket.sendall(words)
             self.assertEqual(everything(confirmation.socket)[1], "reset")
 
-    def _warnings(self, known: int = 0) -> int:
+    def _told(self, known: int = 0) -> int:
         return self.service_.output.count(b"#warn]") - known
 
     def _greet(self, port: int) -> None:
