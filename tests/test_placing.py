@@ -217,6 +217,15 @@ class PlacingTests(SynchronousTestCase):
         self.placing.configure([replace(NIGHT, host="b")])
         self.assertEqual(sorted(self.runner.classes), ["night b:1 auto"])
 
+    def test_twice(self) -> None:
+        """
+        A remote that is named twice is one.
+        """
+        self.placing.configure([replace(NIGHT, others=(("b", 2), ("a", 1), ("b", 2)))])
+        self.assertEqual([each.address for each in self.night.remotes], ["a:1", "b:2"])
+        self.placing.configure([])
+        self.assertEqual(self.runner.classes, {})
+
     def test_resized(self) -> None:
         """
         More places serve those who wait; fewer leave who has one.

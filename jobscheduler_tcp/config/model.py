@@ -66,9 +66,10 @@ class ConfiguredClass:
     @property
     def remotes(self) -> tuple[tuple[str, int], ...]:
         """
-        Hosts and ports of all remotes, in their order.
+        Hosts and ports of all remotes, each once, in their order.
         """
-        return ((self.host, self.port), *self.others) if self.host else ()
+        named = ((self.host, self.port), *self.others) if self.host else ()
+        return tuple(dict.fromkeys(named))
 
     def requireIPv4(self) -> None:
         """
