@@ -47,10 +47,10 @@ class Size:
     How much is measured.
     """
 
-    floor: int = 500
-    alone: int = 300
-    tasks: int = 1000
-    sleeping: tuple[int, ...] = (1000, 3500, 5000)
+    floor: int = 400
+    alone: int = 200
+    tasks: int = 500
+    sleeping: tuple[int, ...] = (1000, 5000)
     connections: int = 10_000
     output: int = 256 * 2**20
     lines: int = 1_000_000

@@ -72,16 +72,16 @@ class Peer:
     module: str
     packages: tuple[str, ...] = ()
     programs: tuple[str, ...] = ()
-    most: int = 1000
+    most: int = 500
 
 
 PEERS = {
-    "openssh": Peer("openssh", (), ("sshd", "ssh", "ssh-keygen"), 200),
-    "asyncssh": Peer("asyncssh_", ("asyncssh",), ("sshd", "ssh-keygen"), 400),
-    "paramiko": Peer("paramiko_", ("paramiko",), ("sshd", "ssh-keygen"), 200),
-    "conch": Peer("conch", ("twisted[conch]",), ("sshd", "ssh-keygen"), 400),
-    "celery": Peer("celery_", ("celery[redis]",), ("redis-server",), 400),
-    "execnet": Peer("execnet_", ("execnet",), (), 1000),
+    "openssh": Peer("openssh", (), ("sshd", "ssh", "ssh-keygen"), 100),
+    "asyncssh": Peer("asyncssh_", ("asyncssh",), ("sshd", "ssh-keygen"), 200),
+    "paramiko": Peer("paramiko_", ("paramiko",), ("sshd", "ssh-keygen"), 100),
+    "conch": Peer("conch", ("twisted[conch]",), ("sshd", "ssh-keygen"), 200),
+    "celery": Peer("celery_", ("celery[redis]",), ("redis-server",), 200),
+    "execnet": Peer("execnet_", ("execnet",), (), 500),
 }
 
 
