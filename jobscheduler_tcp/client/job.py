@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client import verdicts
 from jobscheduler_tcp.client.connection import CommandConnection
-from jobscheduler_tcp.client.jobcore import SIGTERM, JobCore, JobInputs, Means
+from jobscheduler_tcp.client.jobcore import SIGTERM, JobCore, Means
+from jobscheduler_tcp.client.jobinputs import JobInputs
 from jobscheduler_tcp.client.ports import CallbackPort
 from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.config.settings import endpoint

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from secrets import token_bytes
-from typing import Protocol as TypingProtocol
 from typing import cast
 from uuid import uuid4
 
@@ -21,12 +20,13 @@ from twisted.python.failure import Failure
 
 from jobscheduler_tcp.channels import WINDOW
 from jobscheduler_tcp.client import verdicts
-from jobscheduler_tcp.client.callback import CallbackFactory, CallbackWatcher
+from jobscheduler_tcp.client.callback import CallbackFactory
 from jobscheduler_tcp.client.callbackmodes import BLOCKED
 from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.classictask import ClassicListener
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT, CommandConnection
-from jobscheduler_tcp.client.hearing import Hearing, TaskListener
+from jobscheduler_tcp.client.hearing import Hearing
+from jobscheduler_tcp.client.jobinputs import JobInputs, JobListener
 from jobscheduler_tcp.client.ports import CallbackPort, CallbackPorts
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.standing import StandingProtocol, StandingTask
@@ -88,101 +88,6 @@ class Means:
         """
         standings = Standings(self.clock, self.ports, self.heart, self.strangers, self.window)
         object.__setattr__(self, "standings", standings)  # as a frozen dataclass does it
-
-
-class JobListener(TypingProtocol):
-    """
-    What listens at the callback port, in either dialect.
-    """
-
-    @property
-    def proven(self) -> object:
-        """
-        The connection of the remote, C{None} before it called.
-        """
-
-    @property
-    def claims(self) -> int:
-        """
-        How many callers may still turn out to be the remote.
-        """
-
-    def abort(self) -> None:
-        """
-        Hang up on everybody.
-        """
-
-
-class JobInputs(CallbackWatcher, TaskListener, TypingProtocol):
-    """
-    What happens to a job, beside what its listener and its receiver hear.
-    """
-
-    def begin(self) -> None:
-        """
-        Queue up.
-        """
-
-    def placed(self, _: None) -> None:
-        """
-        The process class has a place for it.
-        """
-
-    def listening(self, port: CallbackPort | None) -> None:
-        """
-        We listen on a callback port, or a confirmation connection stands.
-        """
-
-    def notListening(self, reason: Failure) -> None:
-        """
-        No port can be listened on.
-        """
-
-    def taken(self) -> None:
-        """
-        The remote says that the confirmation connection stands.
-        """
-
-    def refused(self, outcome: Outcome) -> None:
-        """
-        The remote says that it did not start the task.
-        """
-
-    def blocked(self, outcome: Outcome) -> None:
-        """
-        No confirmation connection can be made this way, nothing ran, and there
-        is another way.
-        """
-
-    def unanswered(self, outcome: Outcome) -> None:
-        """
-        The remote will not say what it does with the task.
-        """
-
-    def hopeless(self, outcome: Outcome) -> None:
-        """
-        The task may have started, and nobody will tell.
-        """
-
-    def overdue(self) -> None:
-        """
-        The start should have been confirmed by now.
-        """
-
-    def kill(self, signal: int, grace: float, result: Deferred[TaskKilled]) -> None:
-        """
-        The application wants the task dead, and to know who died.
-        """
-
-    def cancel(self) -> None:
-        """
-        The application does not want the job any more.
-        """
-
-    def abandon(self) -> None:
-        """
-        The client stops.
-        """
 
 
 class JobCore:
