@@ -377,13 +377,21 @@ def budgetOf(settings: Settings) -> PortBudget:
     folder = liveFolder(settings)
     if folder is not None:
         objects = merged(objects, folder.read().objects)
+    demands = []
+    shared = False
+    for configured in objects.processClasses:
+        mode = configured.callback or settings.callback.value
+        if not configured.host:
+            continue
+        if mode in ("own", "auto") or configured.dialect == "classic":
+            demands.append(Demand(configured.name, configured.maxProcesses))
+        else:
+            shared = shared or mode == "shared"
+    if shared:
+        demands.append(Demand("all of mode shared", 1))
     first, last = settings.callbackPorts.value
     return PortBudget(
-        tuple(
-            Demand(configured.name, configured.maxProcesses)
-            for configured in objects.processClasses
-            if configured.host
-        ),
+        tuple(demands),
         first,
         last,
         ephemeralPorts(),

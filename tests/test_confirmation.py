@@ -219,6 +219,7 @@ class DialTests(ConfirmationTestCase):
             (ConnectError(errno.EACCES), (Reason.CALLBACK_FILTERED, errno.EACCES)),
             (TCPTimedOutError(errno.ETIMEDOUT), (Reason.CALLBACK_FILTERED, errno.ETIMEDOUT)),
             (TimeoutError(), (Reason.CALLBACK_FILTERED, errno.ETIMEDOUT)),
+            (ConnectError(string="lost"), (Reason.CALLBACK_FILTERED, errno.EHOSTUNREACH)),
             (OSError(), (Reason.CALLBACK_FILTERED, errno.ETIMEDOUT)),
             (ConnectBindError(errno.EMFILE), (Reason.REJECTED_CAPACITY, errno.EMFILE)),
             (ConnectError(errno.EADDRNOTAVAIL), (Reason.REJECTED_CAPACITY, errno.EADDRNOTAVAIL)),

@@ -21,7 +21,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobscheduler_tcp import __version__, tap
 from jobscheduler_tcp.config.settings import OPTIONS
 from jobscheduler_tcp.security import Level
-from jobscheduler_tcp.tap import Options, allowedHosts, listen, raiseDescriptorLimit
+from jobscheduler_tcp.tap import Options, allowedHosts, budgetOf, listen, raiseDescriptorLimit
 
 
 class OptionsTestCase(SynchronousTestCase):
@@ -155,6 +155,41 @@ class OptionsTests(OptionsTestCase):
         usage = str(Options())
         for name in (*OPTIONS, "show-config"):
             self.assertIn(f"--{name}", usage)
+
+
+class BudgetTests(OptionsTestCase):
+    """
+    L{budgetOf}: how many callback ports the process classes need.
+    """
+
+    def test_modes(self) -> None:
+        """
+        A class that is called back needs a port for each task, whatever its
+        mode if it is classic; those that share one need that one, passive ones
+        none.
+        """
+        path = self.directory / "scheduler.xml"
+        classes = "".join(
+            f'<process_class name="{name}" max_processes="{tasks}" '
+            f'remote_scheduler="127.0.0.1:4455" {more}/>'
+            for name, tasks, more in (
+                ("a", 5, ""),
+                ("b", 6, 'callback="own"'),
+                ("c", 70, 'callback="shared"'),
+                ("d", 80, 'callback="shared"'),
+                ("e", 90, 'callback="passive"'),
+                ("f", 7, 'callback="passive" dialect="classic"'),
+            )
+        )
+        path.write_text(
+            f"<spooler><config><process_classes>{classes}</process_classes></config></spooler>"
+        )
+        budget = budgetOf(self.options("--role=client", f"--config={path}").settings)
+        self.assertEqual(
+            [(demand.name, demand.tasks) for demand in budget.demands],
+            [("a", 5), ("b", 6), ("f", 7), ("all of mode shared", 1)],
+        )
+        self.assertEqual(budget.needed, 19)
 
 
 class ListenTests(OptionsTestCase):

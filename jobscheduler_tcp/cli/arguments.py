@@ -171,6 +171,12 @@ def _parsers() -> tuple[_Parser, _Parser]:
         metavar="SECONDS",
         help="how long to wait for the task to be confirmed (default: 60)",
     )
+    doctor.add_argument(
+        "--callback",
+        choices=("auto", "own", "shared", "passive"),
+        default="auto",
+        help="the callback mode to try; auto tries own, and passive if that fails (default: auto)",
+    )
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     firewall = commands.add_parser(

@@ -35,7 +35,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     reactor = cast(PosixReactorBase, installed)
     # Twisted's clock is the wall clock, which may be set.
     reactor.seconds = time.monotonic
-    examination = Examination(reactor, arguments.remote, budget, arguments.start_timeout)
+    examination = Examination(
+        *(reactor, arguments.remote, budget, arguments.start_timeout), callback=arguments.callback
+    )
     observer = cast(ILogObserver, examination.logged)  # any function is one
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
     for number in (signal.SIGINT, signal.SIGTERM):

@@ -9,6 +9,7 @@ import errno
 import os
 import time
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from statistics import median
 from typing import Any, cast
 
@@ -24,7 +25,8 @@ from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.diagnosis import ClockOffset, Diagnosis, Verdict, roundTrips
 from jobscheduler_tcp.cli.reasons import NEXT_STEP
 from jobscheduler_tcp.cli.run import routeTo
-from jobscheduler_tcp.cli.taskleg import PROGRAM, TaskLegs, notAuthorised
+from jobscheduler_tcp.cli.taskleg import PROGRAM, WAY_BACK, TaskLegs, notAuthorised
+from jobscheduler_tcp.client.callbackmodes import AUTO
 from jobscheduler_tcp.client.command import CommandClientFactory, CommandClientProtocol
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT
 from jobscheduler_tcp.client.portbudget import PortBudget
@@ -40,8 +42,16 @@ from jobscheduler_tcp.interfaces import (
     IConfirmationReceiver,
     ITaskConfirmation,
 )
-from jobscheduler_tcp.messages import Ping, Stream, TaskAttached, TaskEnded, TaskStarted, Work
-from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.messages import (
+    CallbackMode,
+    Ping,
+    Stream,
+    TaskAttached,
+    TaskEnded,
+    TaskStarted,
+    Work,
+)
+from jobscheduler_tcp.outcome import Outcome, Reason
 
 # How many round trips are measured.
 PINGS = 5
@@ -56,30 +66,46 @@ _OK, _WARNING, _ERROR, _UNTRIED = Verdict
 @implementer(IConfirmationReceiver)
 class _Probe:
     """
-    When the task came how far.
+    Hear when the confirmation connection stands.
     """
 
-    def __init__(self, now: Callable[[], float], attached: Callable[[], None]) -> None:
-        self._now = now
+    def __init__(self, attached: Callable[[], None]) -> None:
         self._attached = attached
-        self.began = now()
-        self.attached = self.started = self.ended = 0.0
 
     def taskAttached(self, confirmation: ITaskConfirmation, message: TaskAttached) -> None:
-        self.attached = self._now()
         self._attached()
 
     def taskStarted(self, message: TaskStarted) -> None:
-        self.started = self._now()
+        pass
 
     def outputReceived(self, stream: Stream, data: bytes) -> None:
         pass
 
     def taskEnded(self, message: TaskEnded) -> None:
-        self.ended = self._now()
+        pass
 
     def confirmationLost(self, reason: Failure) -> None:
         pass
+
+
+@dataclass(slots=True)
+class _Tried:
+    """
+    What became of a task.
+
+    @ivar seconds: until its end was acknowledged, or until it was clear that it
+        does not run.
+    @ivar attached: seconds until its confirmation connection stood, 0 if it
+        never did.
+    """
+
+    mode: str
+    outcome: Outcome = field(default_factory=lambda: Outcome(Reason.NOT_STARTED))
+    seconds: float = 0.0
+    attached: float = 0.0
+    peer: str = ""
+    port: int = 0
+    strangers: int = 0
 
 
 class Examination:
@@ -95,6 +121,8 @@ class Examination:
         remote: tuple[str, int],
         budget: PortBudget,
         startTimeout: float,
+        *,
+        callback: str = AUTO,
         wallClock: Callable[[], float] = time.time,
     ) -> None:
         self.found = Diagnosis(shown(remote))
@@ -102,6 +130,7 @@ class Examination:
         self._remote = remote
         self._budget = budget
         self._startTimeout = startTimeout
+        self._callback = callback
         self._wallClock = wallClock
         self._asked = 0.0  # when the remote was asked for its clock
         self._dialect = Dialect.AUTO
@@ -251,40 +280,58 @@ class Examination:
     # ------------------------------------------------------------------- the task
 
     async def _task(self, remote: HostnameEndpoint, address: str, ours: str) -> None:
+        auto = self._callback == AUTO
+        tried = await self._try(remote, ours, CallbackMode.OWN.value if auto else self._callback)
+        other = None
+        if auto and tried.outcome.reason in WAY_BACK and self._dialect is Dialect.EXTENDED:
+            # What a job of mode auto ends at where nobody can call us.
+            other = await self._try(remote, ours, CallbackMode.PASSIVE.value)
+            if not other.outcome.succeeded:
+                other = None
+        back = endpoint(ours, tried.port)
+        legs = TaskLegs(self.found, f"{self._budget.last}-{self._budget.first}")
+        legs.authorisation(tried.outcome)
+        legs.listening(tried.port, back, tried.outcome, self._portTrouble)
+        if tried.attached:
+            legs.called(tried.mode, tried.peer or address, back, tried.attached)
+        else:
+            legs.noCall(tried.outcome, address, back, tried.seconds, passive=other is not None)
+        final = other or tried
+        legs.ran(final.outcome, final.seconds, final.mode)
+        if tried.strangers:
+            text = f"{tried.strangers} strangers called at the port and were sent away"
+            self.found.add("strangers", _WARNING, text, step=f"find out who calls at {back}")
+
+    async def _try(self, remote: HostnameEndpoint, ours: str, mode: str) -> _Tried:
         high, low = self._budget.first, self._budget.last
+        ports = CallbackPorts(
+            self._reactor, tcpListen(cast(ICallbackReactor, self._reactor), ours), high, low
+        )
         service = ClientService(
             self._reactor,
-            CallbackPorts(
-                self._reactor, tcpListen(cast(ICallbackReactor, self._reactor), ours), high, low
-            ),
-            # The remote's call is what is to be shown, so nothing may stand in for it.
-            [ProcessClass("", remote, 1, self.found.remote, self._dialect, callback="own")],
+            ports,
+            [ProcessClass("", remote, 1, self.found.remote, self._dialect, callback=mode)],
             startTimeout=self._startTimeout,
             connectTimeout=0.0,
         )
         service.startService()
+        tried = _Tried(mode)
+        began = self._reactor.seconds()
+
+        def attached() -> None:
+            tried.attached = self._reactor.seconds() - began
+            tried.peer = job.peer
+            tried.port = max(ports.held, default=0)
+
         try:
-            peers: list[str] = []
-            probe = _Probe(self._reactor.seconds, lambda: peers.append(job.peer))
-            job = service.run(Work(command=(PROGRAM,)), "", probe)
-            outcome = await job.done
-            seconds = self._reactor.seconds() - probe.began
-            back = endpoint(ours, job.port)
-            legs = TaskLegs(self.found, f"{low}-{high}")
-            legs.authorisation(outcome)
-            legs.listening(job.port, back, outcome, self._portTrouble)
-            if peers:
-                took = probe.attached - probe.began
-                text = f"{peers[0] or address} to {back}"
-                self.found.add("connect-back", _OK, text, took, peer=peers[0], own=back)
-            else:
-                legs.noCall(outcome, address, back, seconds)
-            legs.ran(outcome, probe.ended - probe.began)
-            if service.strangers.count:
-                text = f"{service.strangers.count} strangers called at the port and were sent away"
-                self.found.add("strangers", _WARNING, text, step=f"find out who calls at {back}")
+            job = service.run(Work(command=(PROGRAM,)), "", _Probe(attached))
+            tried.outcome = await job.done
+            tried.seconds = self._reactor.seconds() - began
+            tried.port = tried.port or job.port
+            tried.strangers = service.strangers.count
         finally:
             await service.stopService()
+        return tried
 
     # ----------------------------------------------------------------- the ports
 

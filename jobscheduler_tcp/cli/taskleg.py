@@ -5,9 +5,11 @@ What C{jsremote doctor} says of a task: from its outcome to the legs that it tri
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 from jobscheduler_tcp.cli.diagnosis import Diagnosis, Verdict
 from jobscheduler_tcp.cli.reasons import NEXT_STEP
+from jobscheduler_tcp.messages import CallbackMode
 from jobscheduler_tcp.outcome import Outcome, Reason
 
 # What is run.
@@ -16,7 +18,7 @@ PROGRAM = "/bin/true"
 _OK, _WARNING, _ERROR, _UNTRIED = Verdict
 
 # What the remote, or our own clock, says of the way back.
-_WAY_BACK = {
+WAY_BACK = {
     Reason.CALLBACK_REFUSED: "refused",
     Reason.CALLBACK_FILTERED: "filtered",
     Reason.CALLBACK_TIMEOUT: "no call came",
@@ -81,14 +83,32 @@ class TaskLegs:
         else:
             self.found.add(name, _UNTRIED, "none was needed")
 
-    def noCall(self, outcome: Outcome, address: str, back: str, seconds: float) -> None:
+    def called(self, mode: str, peer: str, back: str, seconds: float) -> None:
+        """
+        The confirmation connection stands.
+
+        @param peer: the remote's end of it.
+        @param back: ours.
+        """
+        name = "connect-back"
+        if mode == CallbackMode.PASSIVE.value:
+            text = f"none: we dialled {peer} once more (mode passive)"
+            self.found.add(name, _OK, text, seconds, mode=mode, peer=peer)
+        else:
+            text = f"{peer} to {back}" + (f" (mode {mode})" if mode != "own" else "")
+            self.found.add(name, _OK, text, seconds, mode=mode, peer=peer, own=back)
+
+    def noCall(
+        self, outcome: Outcome, address: str, back: str, seconds: float, *, passive: bool
+    ) -> None:
         """
         The remote did not get through.
 
         @param address: of the remote.
         @param back: where it should have called.
+        @param passive: whether a task can do without.
         """
-        kind = _WAY_BACK.get(outcome.reason)
+        kind = WAY_BACK.get(outcome.reason)
         if kind is None:
             self.found.add("connect-back", _UNTRIED, "the remote did not call")
             return
@@ -99,7 +119,7 @@ class TaskLegs:
         if outcome.errno:
             text += f" (errno {outcome.errno})"
         self.found.add(
-            *("connect-back", _ERROR, text, seconds),
+            *("connect-back", _WARNING if passive else _ERROR, text, seconds),
             step=NEXT_STEP[outcome.reason].format(remote=address, ports=self._ports),
             reason=outcome.reason.value,
             errno=outcome.errno,
@@ -107,14 +127,15 @@ class TaskLegs:
             own=back,
         )
 
-    def ran(self, outcome: Outcome, seconds: float) -> None:
+    def ran(self, outcome: Outcome, seconds: float, mode: str) -> None:
         """
         Did the task run?
         """
         if outcome.succeeded:
-            text = f"{PROGRAM} ran, pid {outcome.pid}, and its end was acknowledged"
-            self.found.add("task", _OK, text, seconds, reason=outcome.reason.value, pid=outcome.pid)
-        elif outcome.reason in _WAY_BACK or outcome.reason in _NOTHING_RAN:
+            text = f"{PROGRAM} ran in mode {mode}, pid {outcome.pid}, its end was acknowledged"
+            facts: dict[str, Any] = {"mode": mode, "pid": outcome.pid}
+            self.found.add("task", _OK, text, seconds, reason=outcome.reason.value, **facts)
+        elif outcome.reason in WAY_BACK or outcome.reason in _NOTHING_RAN:
             text = f"nothing was executed ({outcome.reason.value})"
             said = any(leg.verdict is _ERROR for leg in self.found.legs)
             self.found.add(

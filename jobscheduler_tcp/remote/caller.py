@@ -342,4 +342,7 @@ def errnoOf(error: BaseException | None) -> int:
     Find the error number of the system in the error of a dial.
     """
     number = error.osError if isinstance(error, ConnectError) else None
+    if number is None and type(error) is ConnectError:
+        # A firewall's answer by ICMP, which Twisted loses.
+        return errno.EHOSTUNREACH
     return number or errno.ETIMEDOUT  # Twisted's own timer gives none

@@ -53,7 +53,9 @@ async def run(reactor: ICallbackReactor, arguments: Namespace) -> None:
     host, _, port = arguments.remote.rpartition(":")
     remote = HostnameEndpoint(reactor, host, int(port))
     ports = CallbackPorts(reactor, tcpListen(reactor), arguments.high, arguments.low)
-    service = ClientService(reactor, ports, [ProcessClass("", remote, arguments.parallel)])
+    service = ClientService(
+        reactor, ports, [ProcessClass("", remote, arguments.parallel, callback="own")]
+    )
     service.startService()
     begin = time.monotonic()
     jobs = [service.run(Work(command=("/bin/true",))) for _ in range(arguments.tasks)]
