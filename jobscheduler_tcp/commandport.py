@@ -23,6 +23,7 @@ from zope.interface import implementer
 
 from jobscheduler_tcp.errors import RemoteProtocolError
 from jobscheduler_tcp.heartbeat import Heart
+from jobscheduler_tcp.httpcommands import HTTPCommands
 from jobscheduler_tcp.interfaces import IStreamTransport
 from jobscheduler_tcp.plaincommands import MAX_INSERT, Handler, Peer, PlainCommands
 from jobscheduler_tcp.security import Level
@@ -63,6 +64,9 @@ class CommandPortProtocol(Protocol):
         self._documents: deque[bytes | RemoteProtocolError | None] = deque()
         self._working = False  # workOn is on the stack
         self._obeying: Deferred[list[Element]] | None = None  # a plain command
+        self._heard = False  # anything at all
+        self._http: HTTPCommands | None = None  # if that is what the peer speaks
+        self._responding: Deferred[bytes] | None = None
         self._unread = False  # the peer does not read its answers
         self._held = False  # we do not read its commands
         self.over = False
@@ -97,6 +101,13 @@ class CommandPortProtocol(Protocol):
         self.quiet = 0
         if self.over:
             return
+        if not self._heard and data:
+            self._heard = True
+            if data[:1].isupper():  # as JobScheduler tells HTTP from XML
+                self._http = HTTPCommands(self._factory.plainCommands, self.peer)
+        if self._http is not None:
+            self._hearHTTP(self._http, data)
+            return
         try:
             self._documents.extend(self._splitter.feed(data))
         except RemoteProtocolError as wrong:
@@ -116,6 +127,8 @@ class CommandPortProtocol(Protocol):
         self._factory.heart.remove(self)
         if self._obeying is not None:
             self._obeying.cancel()
+        if self._responding is not None:
+            self._responding.cancel()
         self._factory.connectionIsOver(self)
 
     # --------------------------------------------------- for what builds on this
@@ -245,6 +258,21 @@ class CommandPortProtocol(Protocol):
             self.giveUp(answer([told], plain.time()), wrong)
         else:
             self.rootReceived(root)
+
+    def _hearHTTP(self, http: HTTPCommands, data: bytes) -> None:
+        if self._responding is not None:
+            return  # one request is all that we take
+        responding = http.hear(data)
+        if responding is not None:
+            self._known()
+            self._responding = responding
+            # It fails only if the peer is gone.
+            responding.addCallbacks(self._respond, lambda _: None)
+
+    def _respond(self, response: bytes) -> None:
+        if not self.over:
+            self.transport.write(response)
+            self.hangUp()
 
     def _failed(self, failure: Failure) -> None:
         if not self.over:  # otherwise connectionLost has cancelled the command
