@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import Clock
-from twisted.logger import capturedLogs, formatEvent
+from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client.ports import CallbackPorts
@@ -456,6 +456,7 @@ class AutoTests(SynchronousTestCase):
         self.assertEqual(said.count(b"jsremote.hello"), 1)
         found = [each for each in map(formatEvent, events) if "speaks the classic" in each]
         self.assertEqual(len(found), 1)
+        self.assertEqual([each for each in events if each["log_level"] > LogLevel.info], [])
         diagram.stop(self)
 
     def test_otherErrors(self) -> None:

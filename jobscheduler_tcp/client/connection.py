@@ -25,6 +25,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobscheduler_tcp.client.command import CommandClientFactory, CommandClientProtocol
+from jobscheduler_tcp.client.verdicts import isRefusal
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,
@@ -202,11 +203,12 @@ class CommandConnection:
         elif isinstance(error, (CommandRefused, NotAdmitted)):
             self._turnedAway = False
             self._failures += 1
-            self._log.warn(
-                "The remote {address} refuses to talk to us: {error}",
-                address=self._address,
-                error=error,
-            )
+            if isinstance(error, NotAdmitted) or isRefusal(error):
+                self._log.warn(
+                    "The remote {address} refuses to talk to us: {error}",
+                    address=self._address,
+                    error=error,
+                )
             # It will say the same again, but whoever asks next may try at once,
             # also if that was when the others failed.
             self._failAll(error)
