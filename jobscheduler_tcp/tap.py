@@ -369,21 +369,37 @@ class _Scheduling(Service):
         return self._scheduler.stop()
 
 
-def budgetOf(settings: Settings) -> PortBudget:
+def classesOf(settings: Settings) -> tuple[ConfiguredClass, ...]:
     """
-    Whether the callback ports suffice for the process classes.
+    The process classes of the file and of the live folder.
     """
     objects = settings.configuration.objects
     folder = liveFolder(settings)
     if folder is not None:
         objects = merged(objects, folder.read().objects)
+    return objects.processClasses
+
+
+def callbackMode(settings: Settings, configured: ConfiguredClass) -> str:
+    """
+    The callback mode of a process class: a classic remote knows only one.
+    """
+    if configured.dialect == "classic":
+        return "own"
+    return configured.callback or settings.callback.value
+
+
+def budgetOf(settings: Settings) -> PortBudget:
+    """
+    Whether the callback ports suffice for the process classes.
+    """
     demands = []
     shared = False
-    for configured in objects.processClasses:
-        mode = configured.callback or settings.callback.value
+    for configured in classesOf(settings):
+        mode = callbackMode(settings, configured)
         if not configured.host:
             continue
-        if mode in ("own", "auto") or configured.dialect == "classic":
+        if mode in ("own", "auto"):
             demands.append(Demand(configured.name, configured.maxProcesses))
         else:
             shared = shared or mode == "shared"

@@ -162,6 +162,29 @@ class FirewallTests(SynchronousTestCase):
             rest = [line for line in lines if line[0] != "#"]
             self.assertEqual(len(rest), 2 if form == "nftables" else 0, form)
 
+    def test_passive(self) -> None:
+        """
+        A remote that never calls needs no opening; all remotes of a class do.
+        """
+        text = CLIENT.replace('name="a"', 'name="a" callback="passive"')
+        self.assertNotIn("192.0.2.7", "".join(self.rules("ufw", text)))
+        text = text.replace(
+            '<process_class name="e"/>',
+            '<process_class name="e"><remote_schedulers>'
+            '<remote_scheduler remote_scheduler="far.example:1"/>'
+            '<remote_scheduler remote_scheduler="192.0.2.7:1"/>'
+            "</remote_schedulers></process_class>",
+        )
+        self.assertIn("192.0.2.7", "".join(self.rules("ufw", text)))
+        lonely = (
+            '<spooler><config><process_classes><process_class name="a" callback="passive" '
+            'remote_scheduler="192.0.2.7:4455"/></process_classes></config></spooler>'
+        )
+        self.assertEqual(
+            self.rules("table", lonely)[0],
+            "# all process classes are passive: no remote calls back",
+        )
+
     def test_unknownHost(self) -> None:
         """
         Of an allowed host without an address a comment is left.

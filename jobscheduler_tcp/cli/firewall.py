@@ -16,6 +16,7 @@ from jobscheduler_tcp.config.scheduler import Resolve, resolve
 from jobscheduler_tcp.config.settings import Settings
 from jobscheduler_tcp.config.values import isLoopback
 from jobscheduler_tcp.security import Level, networkOf
+from jobscheduler_tcp.tap import callbackMode, classesOf
 
 # Of everybody.
 _ANYONE = {4: "0.0.0.0/0", 6: "::/0"}
@@ -92,7 +93,16 @@ def rulesOf(settings: Settings, resolve: Resolve = resolve) -> Rules:
 def _callbackPorts(settings: Settings, rules: Rules, resolve: Resolve) -> None:
     high, low = settings.callbackPorts.value
     sources: dict[str, None] = {}
-    hosts = {each.host for each in settings.configuration.processClasses if each.host}
+    classes = [each for each in classesOf(settings) if each.host]
+    hosts = {
+        host
+        for each in classes
+        if callbackMode(settings, each) != "passive"
+        for host, _ in each.remotes
+    }
+    if classes and not hosts:
+        rules.notes.append("all process classes are passive: no remote calls back")
+        return
     for host in sorted(hosts):
         try:
             # A remote calls back the way it was called, which is IPv4.
