@@ -528,6 +528,10 @@ class SharedTests(StandingMixin, SynchronousTestCase):
         jobs = [diagram.run()[0] for _ in range(5)]
         diagram.network.advance(1)
         self.assertEqual(diagram.client.ports.reserved, 1)
+        self.assertEqual({job.port for job in jobs}, {CALLBACK})
+        rows = [each for each in diagram.client.portEntries() if each.low == CALLBACK]
+        self.assertEqual([row.task for row in rows], [job.task for job in jobs])
+        self.assertEqual({row.peer for row in rows}, {f"{REMOTE}:32768"})
         strangers = [diagram.network.host(STRANGER).stranger(CLIENT, CALLBACK) for _ in range(40)]
         diagram.network.flush()
         diagram.network.advance(3)

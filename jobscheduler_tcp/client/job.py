@@ -375,9 +375,10 @@ class RunningJob:
     @property
     def port(self) -> int:
         """
-        Its callback port, 0 while it has none.
+        Its callback port, which others may share; 0 while it has none.
         """
-        return self._core.port.number if self._core.port is not None else 0
+        core = self._core
+        return core.port.number if core.port is not None else core.sharedPort
 
     @property
     def peer(self) -> str:

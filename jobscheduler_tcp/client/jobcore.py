@@ -97,6 +97,7 @@ class JobCore:
     @ivar placed: whether it has a place in the process class.
     @ivar asked: whether the task was asked for.
     @ivar mode: how it shall be confirmed.
+    @ivar sharedPort: the callback port, where it is not the task's own.
     @ivar answered: whether no answer to the start can tell any more that the
         task was not started.
     @ivar acknowledged: whether the end was.
@@ -139,6 +140,7 @@ class JobCore:
         self.asked = False
         self.answered = False
         self.mode = CallbackMode.OWN
+        self.sharedPort = 0
         self.start: TaskStarted | None = None
         self.end: TaskEnded | None = None
         self.acknowledged = False
@@ -245,6 +247,8 @@ class JobCore:
         )
 
     def _stands(self, protocol: StandingProtocol) -> None:
+        if self.mode is CallbackMode.SHARED:
+            self.sharedPort = protocol.port
         self.listener = protocol.expect(self.task, self._hearing, self._inputs)
         self._inputs.listening(None)
 
@@ -274,6 +278,7 @@ class JobCore:
         if self.port is not None:
             self.port.release()
             self.port = None
+        self.sharedPort = 0
         self.answer = None
         self.asked = self.answered = False
         self.task = str(uuid4())
@@ -371,10 +376,10 @@ class JobCore:
         listener = self.listener
         if self.classic is not None or (listener is not None and listener.proven is not None):
             return False
-        if self.mode is not CallbackMode.OWN and not self._retried:
+        if isinstance(listener, StandingTask) and not self._retried:
             # The remote has lost the connection, which we shall notice soon.
             self._retried = self._retrying = True
-            self._standing.discard()
+            self._standing.discard(listener.subject)
             return True
         return self._isOpenOtherwise()
 

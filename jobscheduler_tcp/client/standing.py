@@ -45,6 +45,13 @@ class StandingProtocol(Caller):
         """
         return self._proven and not self._closed
 
+    @property
+    def port(self) -> int:
+        """
+        Our port of the connection.
+        """
+        return getattr(self.transport.getHost(), "port", 0)
+
     def expect(
         self, task: str, receiver: IConfirmationReceiver, watcher: CallbackWatcher
     ) -> StandingTask:
@@ -190,7 +197,8 @@ class StandingTask:
             return
         self._abandoned = True
         if self._channel is None:
-            self._connection.forget(self._task)
+            self.dismiss()
+            self._watcher.claimLost()
         else:
             self._channel.close()
             self._connection.abandon(self._number)

@@ -64,11 +64,13 @@ class StandingConnection:
             self._making.addCallbacks(self._made, self._notMade)
         return waiter
 
-    def discard(self) -> None:
+    def discard(self, subject: str) -> None:
         """
-        The remote does not know it any more: make a new one next time.
+        The remote does not know that one any more: make a new one next time.
+
+        @param subject: its UUID.
         """
-        if self._protocol is not None:
+        if self._protocol is not None and self._protocol.subject == subject:
             self._protocol.abort()
 
     def stop(self) -> None:
@@ -77,7 +79,8 @@ class StandingConnection:
         """
         if self._making is not None:
             self._making.cancel()
-        self.discard()
+        if self._protocol is not None:
+            self._protocol.abort()
 
     def _leave(self, waiter: Deferred[StandingProtocol]) -> None:
         del self._waiting[waiter]

@@ -32,6 +32,7 @@ def main() -> None:
     parser.add_argument("remote")
     parser.add_argument("--tasks", type=int, default=1)
     parser.add_argument("--parallel", type=int, default=1)
+    parser.add_argument("--callback", default="auto")
     parser.add_argument("--low", type=int, default=59900)
     parser.add_argument("--high", type=int, default=59999)
     react(run, (parser.parse_args(),))
@@ -53,9 +54,8 @@ async def run(reactor: ICallbackReactor, arguments: Namespace) -> None:
     host, _, port = arguments.remote.rpartition(":")
     remote = HostnameEndpoint(reactor, host, int(port))
     ports = CallbackPorts(reactor, tcpListen(reactor), arguments.high, arguments.low)
-    service = ClientService(
-        reactor, ports, [ProcessClass("", remote, arguments.parallel, callback="own")]
-    )
+    processClass = ProcessClass("", remote, arguments.parallel, callback=arguments.callback)
+    service = ClientService(reactor, ports, [processClass])
     service.startService()
     begin = time.monotonic()
     jobs = [service.run(Work(command=("/bin/true",))) for _ in range(arguments.tasks)]

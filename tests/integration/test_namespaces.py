@@ -111,6 +111,28 @@ class PortsTests(NamespaceTestCase):
         self.assertEqual(resting, [])
         self.assertGreater(len(network.remote.sockets("time-wait", "dport", ">=", ":59996")), 100)
 
+    async def test_onePort(self) -> None:
+        """
+        In mode shared, any number of tasks go over one connection to one port,
+        and none is left in TIME_WAIT at either end.
+        """
+        network = self.network()
+        await self.remoteAt(network)
+        program = self.tasks(
+            network, tasks=TASKS, parallel=64, low=59999, high=59999, callback="shared"
+        )
+        peers = set()
+        while not program.ended.called:
+            found = network.client.sockets("established", "sport", "=", ":59999")
+            peers |= {peer for _, peer in found}
+            await pause(0.3)
+        told = json.loads(await self.finished(program))
+        self.assertEqual(told["outcomes"], {"exited 0": TASKS})
+        self.assertEqual(told["warnings"], [])
+        self.assertEqual(len(peers), 1)
+        for host, side in ((network.client, "sport"), (network.remote, "dport")):
+            self.assertEqual(host.sockets("time-wait", side, "=", ":59999"), [])
+
     async def test_outgoingConnection(self) -> None:
         """
         A port where an outgoing connection of the host sits is passed over, with
