@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.error import DNSLookupError
 from twisted.internet.interfaces import IProtocol, IProtocolFactory, IStreamClientEndpoint
+from twisted.logger import capturedLogs, formatEvent
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
@@ -474,15 +475,19 @@ class ConnectionTests(SynchronousTestCase):
 
     def test_refusedConnection(self) -> None:
         """
-        When nobody listens there, it is tried again for ten seconds; then the
-        failure says why.
+        When nobody listens there, it is tried again for ten seconds, and the log
+        tells what; then the failure says why.
         """
         remote = ScriptedRemote(MemoryNetwork(), listens=False)
         self.network = remote.network
         self.clock = self.network.clock
         self.remote = remote
         self.connection = self.make()
-        answer = self.ask()
+        with capturedLogs() as events:
+            answer = self.ask()
+        told = [text for event in events if "retry" in (text := formatEvent(event))]
+        self.assertEqual(len(told), 1)
+        self.assertIn("to connect to the remote blue:4455 in", told[0])
         self.network.advance(9.9)
         self.assertNoResult(answer)
         self.network.advance(0.2)

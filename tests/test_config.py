@@ -570,6 +570,7 @@ class SettingsTests(FileTestCase):
             ({"role": "remote", "allow": "monitor=some"}, {}, "--allow", "no_add"),
             ({"role": "remote", "allow": "nowhere=all"}, {}, "--allow", "nowhere"),
             ({}, {"JSREMOTE_ROLE": "server"}, "JSREMOTE_ROLE"),
+            ({"role": "remote", "config": ""}, {}, "--config", "name of a file"),
             ({"role": "remote"}, {"JSREMOTE_MAX_TASKS": "many"}, "JSREMOTE_MAX_TASKS", "number"),
             ({"role": "remote"}, {"JSREMOTE_INSECURE": "1"}, "JSREMOTE_INSECURE", "yes or no"),
         ):

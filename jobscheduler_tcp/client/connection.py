@@ -67,9 +67,16 @@ class _Watched:
     Connect, and tell of failures, which C{ClientService} keeps to itself.
     """
 
-    def __init__(self, endpoint: IStreamClientEndpoint, connection: CommandConnection) -> None:
+    def __init__(
+        self, endpoint: IStreamClientEndpoint, connection: CommandConnection, address: str
+    ) -> None:
         self._endpoint = endpoint
         self._connection = connection
+        self._address = address
+
+    def __repr__(self) -> str:
+        # In the log of C{ClientService}, which people read.
+        return f"to the remote {self._address}"
 
     def connect(self, factory: IProtocolFactory) -> Deferred[IProtocol]:
         """
@@ -118,7 +125,9 @@ class CommandConnection:
         self._factory = factory
         connections = Factory.forProtocol(self._build)
         connections.noisy = False
-        self._service = ClientService(_Watched(endpoint, self), connections, self._delay, clock)
+        self._service = ClientService(
+            _Watched(endpoint, self, address), connections, self._delay, clock
+        )
 
     def request(self, message: Request) -> Deferred[Answer]:
         """

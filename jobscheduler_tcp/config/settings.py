@@ -167,7 +167,7 @@ def settingsOf(
             if name in options:
                 raise ValueError(f"--{name} is for the role client")
 
-    config = finder.find("config", str, None, "")
+    config = finder.find("config", _file, None, "")
     configuration = Configuration()
     if config.value:
         configuration = readConfiguration(config.value, resolve)
@@ -270,6 +270,13 @@ def _convert(name: str, convert: Callable[[str], _T], text: str) -> _T:
         return convert(text.strip())
     except ValueError as error:
         raise ValueError(f"{name}: {error}") from error
+
+
+def _file(text: str) -> str:
+    # A variable of a script that is not set; without a file anything may be meant.
+    if not text:
+        raise ValueError("expected the name of a file, found ''")
+    return text
 
 
 def _role(text: str) -> str:
