@@ -104,6 +104,42 @@ class JobCore:
     @ivar gone: whether the remote's connection is closed.
     """
 
+    # As many attributes would take five times the memory in a dict.
+    __slots__ = (
+        "_blocked",
+        "_hearing",
+        "_inputs",
+        "_onGone",
+        "_retried",
+        "_retrying",
+        "_timer",
+        "_tried",
+        "acknowledged",
+        "answer",
+        "answered",
+        "asked",
+        "classic",
+        "connection",
+        "deadline",
+        "done",
+        "end",
+        "gone",
+        "listener",
+        "means",
+        "mode",
+        "outcome",
+        "place",
+        "placed",
+        "port",
+        "portWait",
+        "processClass",
+        "start",
+        "started",
+        "task",
+        "token",
+        "work",
+    )
+
     _inputs: JobInputs
     _hearing: Hearing
     _log = Logger()

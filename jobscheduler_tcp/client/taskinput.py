@@ -11,6 +11,9 @@ from twisted.internet.interfaces import IPushProducer
 
 from jobscheduler_tcp.wire.extended import MAX_DATA
 
+# An empty deque takes 700 bytes, and most tasks have no input: they share one.
+_NOTHING: deque[memoryview] = deque()
+
 
 class InputBuffer:
     """
@@ -31,7 +34,7 @@ class InputBuffer:
         self._room = room
         self._send = send
         self._sendEnd = sendEnd
-        self._kept: deque[memoryview] = deque()
+        self._kept = _NOTHING
         self._producer: IPushProducer | None = None
         self._paused = False
         self._ended = self._endSaid = self._stopped = False
@@ -41,6 +44,8 @@ class InputBuffer:
         Send bytes, now or later. After the end they are dropped.
         """
         if data and not self._ended:
+            if self._kept is _NOTHING:
+                self._kept = deque()
             self._kept.append(memoryview(data))
             self.flush()
 

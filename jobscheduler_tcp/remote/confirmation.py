@@ -40,6 +40,10 @@ INPUT_WINDOW = 262144
 CHANNEL = 1
 
 
+# An empty deque takes 700 bytes, and many tasks print nothing: they share one.
+_NOTHING: deque[tuple[Stream, bytes | memoryview]] = deque()
+
+
 class ConfirmationProtocol(Caller):
     """
     The confirmation connection of one task.
@@ -51,7 +55,7 @@ class ConfirmationProtocol(Caller):
         super().__init__(factory)
         self._task = factory.confirmed
         self._taken = 0  # input
-        self._waiting: deque[tuple[Stream, bytes | memoryview]] = deque()
+        self._waiting = _NOTHING
         self._end: TaskEnded | None = None  # to be said after what waits
         self._clogged = False  # the transport holds more than it likes
         self._blocked = False  # the task was told to pause
@@ -141,6 +145,8 @@ class ConfirmationProtocol(Caller):
         told to pause.
         """
         if not self._closed and data:
+            if self._waiting is _NOTHING:
+                self._waiting = deque()
             self._waiting.append((stream, data))
             self._flush()
 

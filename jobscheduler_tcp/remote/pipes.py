@@ -25,6 +25,9 @@ from jobscheduler_tcp.messages import Stream
 _PIPE_SIZE = 64 * 1024
 _LARGE_PIPE_SIZE = 256 * 1024
 
+# An empty deque takes 700 bytes, and most tasks have no input: they share one.
+_NOTHING: deque[memoryview] = deque()
+
 # fcntl.F_SETPIPE_SZ, which only Linux has.
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
 
@@ -181,7 +184,7 @@ class InputPipe:
         self._reactor = reactor
         self._descriptor = descriptor
         self._taken = taken
-        self._buffer: deque[memoryview] = deque()
+        self._buffer = _NOTHING
         self._started = False
         self._writing = False
         self._ending = False
@@ -198,6 +201,8 @@ class InputPipe:
         Keep bytes for the process until it takes them.
         """
         if data:
+            if self._buffer is _NOTHING:
+                self._buffer = deque()
             self._buffer.append(memoryview(data))
             self._advance()
 
