@@ -342,7 +342,8 @@ class Scheduler:
         for task in job.queued:
             self.withdraw(task)
         if not job.running:
-            del self.jobs[job.name]
+            # The last task that was withdrawn may have done it.
+            self.jobs.pop(job.name, None)
 
     def _configureOrders(self, objects: Objects, now: float) -> None:
         wanted = {(order.chain, order.id): order for order in objects.orders}
