@@ -133,6 +133,7 @@ class JobCore:
         "port",
         "portWait",
         "processClass",
+        "sharedPort",
         "start",
         "started",
         "task",
