@@ -41,14 +41,15 @@ def main() -> None:
                     print(f"  {name}", file=sys.stderr, flush=True)
                     MEASUREMENTS[name](measured)
                 others.measure(measured, size)
+                # After each round, so that one may stop when it takes too long.
+                if arguments.markdown:
+                    arguments.markdown.write_text(report.markdown())
+                if arguments.json:
+                    arguments.json.write_text(report.json(rounds=number + 1, started=before))
     for name, value in before.items():
         print(f"{name}: {value}")
     print(f"rounds: {rounds}\n")
     print(report.markdown(), end="")
-    if arguments.markdown:
-        arguments.markdown.write_text(report.markdown())
-    if arguments.json:
-        arguments.json.write_text(report.json(rounds=rounds, started=before))
 
 
 if __name__ == "__main__":

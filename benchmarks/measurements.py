@@ -48,10 +48,10 @@ class Size:
     """
 
     floor: int = 400
-    alone: int = 200
-    tasks: int = 500
+    alone: int = 150
+    tasks: int = 300
     sleeping: tuple[int, ...] = (1000, 5000)
-    connections: int = 10_000
+    connections: int = 3000
     output: int = 256 * 2**20
     lines: int = 1_000_000
     versions: int = 3
