@@ -15,6 +15,7 @@ from typing import BinaryIO, cast
 
 import psutil
 from twisted.internet import reactor as installed
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import HostnameEndpoint
 from twisted.internet.threads import deferToThread
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogPublisher
@@ -39,6 +40,8 @@ MAX_GROWTH = 16 * 1024 * 1024
 # taken for dead.
 LONG_ENOUGH = SILENCE + INTERVAL + 1
 
+MODES = ("own", "shared", "passive")
+
 JOBS = 1000
 AT_ONCE = 64
 PORTS = 100
@@ -51,18 +54,24 @@ class BytesTests(CommandTestCase):
 
     async def test_unreadForLong(self) -> None:
         """
-        100 MB of random bytes on stdout and lines on stderr arrive apart and as
-        they were, although nobody reads for longer than a dead peer is waited
-        for; and neither process keeps more than a few of them meanwhile.
+        In each callback mode, 100 MB of random bytes on stdout and lines on
+        stderr arrive apart and as they were, although nobody reads for longer
+        than a dead peer is waited for; and neither process keeps more than a few
+        of them meanwhile.
         """
         remote = await self.remote()
         code, _, _ = await self.jsremote("run", remote, "--", "true")
         self.assertEqual(code, 0)
         data = os.urandom(SIZE)
         (self.directory / "data").write_bytes(data)
+        self.digest = sha256(data).hexdigest()
+        running = [Deferred.fromCoroutine(self._unread(remote, mode)) for mode in MODES]
+        await gatherResults(running, consumeErrors=True)
+
+    async def _unread(self, remote: str, mode: str) -> None:
         script = "echo go >&2; cat data & seq 100000 >&2; wait; exit 7"
-        place = ("--directory", str(self.directory))
-        process = self.popen("run", remote, *place, "--", "sh", "-c", script)
+        options = ("--callback", mode, "--directory", str(self.directory))
+        process = self.popen("run", remote, *options, "--", "sh", "-c", script)
         assert process.stdout is not None
         assert process.stderr is not None
         self.assertEqual(await deferToThread(process.stderr.readline), b"go\n")
@@ -70,15 +79,15 @@ class BytesTests(CommandTestCase):
         before = [each.memory_info().rss for each in both]
         await deferToThread(time.sleep, LONG_ENOUGH)
         for each, small in zip(both, before, strict=True):
-            self.assertLess(each.memory_info().rss - small, MAX_GROWTH)
+            self.assertLess(each.memory_info().rss - small, MAX_GROWTH, mode)
 
         lines: list[bytes] = []
         aside = Thread(target=lambda: lines.extend(cast(BinaryIO, process.stderr)))
         aside.start()
         digest = await deferToThread(_digest, process)
-        self.assertEqual(await self.ended(process), 7)
+        self.assertEqual(await self.ended(process), 7, mode)
         await deferToThread(aside.join, PATIENCE)
-        self.assertEqual(digest, sha256(data).hexdigest())
+        self.assertEqual(digest, self.digest, mode)
         self.assertEqual(lines, [b"%d\n" % number for number in range(1, 100001)])
 
 
