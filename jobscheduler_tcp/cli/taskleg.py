@@ -132,7 +132,7 @@ class TaskLegs:
         Did the task run?
         """
         if outcome.succeeded:
-            text = f"{PROGRAM} ran in mode {mode}, pid {outcome.pid}, its end was acknowledged"
+            text = f"{PROGRAM} ran in mode {mode}, and its end was acknowledged"
             facts: dict[str, Any] = {"mode": mode, "pid": outcome.pid}
             self.found.add("task", _OK, text, seconds, reason=outcome.reason.value, **facts)
         elif outcome.reason in WAY_BACK or outcome.reason in _NOTHING_RAN:

@@ -10,7 +10,15 @@ import socket
 import threading
 from typing import Any
 
+from tests.integration.between import pump
 from tests.integration.services import CommandTestCase, freeRange
+
+# What a JobScheduler says to our first words.
+UNKNOWN = (
+    b'<?xml version="1.0" encoding="ISO-8859-1"?><spooler><answer time="2026-11-22 09:24:08.584">'
+    b'<ERROR code="SCHEDULER-105" text="SCHEDULER-105  Unknown command: &lt;jsremote.hello&gt;" '
+    b'time="2026-11-22 09:24:08"/></answer></spooler>\0'
+)
 
 
 class DoctorTests(CommandTestCase):
@@ -77,6 +85,19 @@ class DoctorTests(CommandTestCase):
             self.assertIn("allowed_host", legs["authorisation"]["step"])
             self.assertNotEqual(legs.get("task", {}).get("verdict"), "ok")
 
+    async def test_classic(self) -> None:
+        """
+        A remote that does not know our words is spoken to as a JobScheduler, and
+        the task runs.
+        """
+        port = int((await self.remote()).rpartition(":")[2])
+        with socket.create_server(("127.0.0.1", 0)) as listening:
+            threading.Thread(target=beClassic, args=(listening, port), daemon=True).start()
+            legs = await self.legs(f"127.0.0.1:{listening.getsockname()[1]}", code=0)
+        self.assertEqual(legs["negotiation"]["dialect"], "classic")
+        self.assertEqual(legs["task"]["verdict"], "ok")
+        self.assertNotIn("clocks", legs)
+
     async def test_nobody(self) -> None:
         """
         A name that is none, a port where nobody listens, and somebody else.
@@ -123,6 +144,23 @@ class DoctorTests(CommandTestCase):
         self.assertEqual(legs["callback port"]["verdict"], "error")
         self.assertIn(number, legs["callback port"]["text"])
         self.assertEqual(legs["task"]["reason"], "not-started")
+
+
+def beClassic(listening: socket.socket, port: int) -> None:
+    """
+    Stand before a remote, and know no hello.
+    """
+    for _ in range(2):
+        caller, _ = listening.accept()
+        said = caller.recv(65536)
+        if b"<jsremote.hello" in said:
+            caller.sendall(UNKNOWN)
+            caller.close()
+            continue
+        remote = socket.create_connection(("127.0.0.1", port))
+        remote.sendall(said)
+        threading.Thread(target=pump, args=(remote, caller), daemon=True).start()
+        pump(caller, remote)
 
 
 def answer(listening: socket.socket) -> None:
