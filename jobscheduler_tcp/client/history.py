@@ -30,10 +30,13 @@ from jobscheduler_tcp.outcome import Outcome, Reason
 if TYPE_CHECKING:
     from jobscheduler_tcp.client.started import StartedTask
 
-# Numbers are reserved in the file before they are given out, so many at a time:
-# a thousand starts while the disk is busy. What was reserved when a client is
-# killed is passed over.
-RESERVE = 1000
+# Numbers are reserved in the file before they are given out, so that there are
+# as many for what one document may start (1,024 elements), and more while the
+# disk is busy. What was reserved when a client is killed is passed over.
+RESERVE = 2000
+
+# So many are given out until the reserve is filled up again.
+_USED = 200
 
 # The most entries that are read at once, as in JobScheduler (protocol document,
 # 6.1).
@@ -155,7 +158,7 @@ class History(Bystander):
             )
         number = self._following
         self._following += 1
-        if self._reserved - self._following < RESERVE // 2 and not self._reserving:
+        if self._reserved - self._following <= RESERVE - _USED and not self._reserving:
             self._reserving = True
             upTo = self._following + RESERVE
             self._database.write(_RESERVED, (upTo,)).addCallbacks(

@@ -5,7 +5,12 @@ The history of a client that is a process of its own.
 from __future__ import annotations
 
 import json
+import sqlite3
+from contextlib import closing
 
+from twisted.internet import reactor as installed
+from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
 from tests.integration.services import PATIENCE, CommandTestCase, Program, ask, portOf
@@ -88,6 +93,42 @@ class HistoryTests(ClientTestCase):
         line = second.errors.decode()
         self.assertEqual(line.count("\n"), 1, line)
         self.assertIn("another client uses this state directory", line)
+
+    async def test_locked(self) -> None:
+        """
+        While another program has the history locked, tasks that run go on, new
+        ones are refused; then all of them are in it.
+        """
+        port = int((await self.both()).partition(":")[2])
+        await ask(port, '<start_job job="/sleep"/>')
+        with closing(sqlite3.connect(self.directory / "kept" / "history.sqlite")) as other:
+            other.execute("BEGIN EXCLUSIVE")
+            await ask(port, '<kill_task job="/sleep" id="1" immediately="yes"/>')
+            said = await ask(port, '<start_job job="/greet"/>')
+            started = 2
+            while said.name == "ok":
+                said = await ask(port, '<start_job job="/greet" at="now+86400"/>')
+                started += said.name == "ok"
+                await deferLater(IReactorTime(installed), 0.2)
+            self.assertEqual(said.attributes["code"], "SCHEDULER-184")
+            other.rollback()
+        while said.name != "ok":
+            said = await ask(port, '<start_job job="/greet" at="now+86400"/>')
+            await deferLater(IReactorTime(installed), 0.2)
+        self.assertEqual(said.children[0].attributes["id"], str(started + 1))
+        history = await ask(port, "<show_history/>")
+        self.assertEqual([entry.attributes["task"] for entry in history.children], ["2", "1"])
+
+    async def test_burst(self) -> None:
+        """
+        Many starts in one document are all taken.
+        """
+        port = int((await self.both()).partition(":")[2])
+        count = 450  # as many as the answer can have
+        starts = '<start_job job="/greet" at="now+86400"/>' * count
+        for number in range(6):
+            first = await ask(port, f"<commands>{starts}</commands>")
+            self.assertEqual(first.children[0].attributes["id"], str(number * count + 1))
 
 
 class CommandTests(ClientTestCase):
