@@ -455,6 +455,7 @@ class StopTests(RemoteTestCase):
         stopped = self.service.stopService()
         self.network.advance(3 + FAREWELL + 1)
         self.successResultOf(stopped)
+        process.end(0)  # nobody hears it, but its files go
 
     def test_launcherBroken(self) -> None:
         """

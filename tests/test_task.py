@@ -286,6 +286,9 @@ class LifeTests(TaskTestCase):
         bench.listener.say(InputEnded())
         bench.network.flush()
         self.assertEqual((process.input, process.inputEnded), (b"", False))
+        process.end()
+        bench.network.flush()
+        self.assertOver()
 
     def test_backpressure(self) -> None:
         """
