@@ -285,6 +285,7 @@ class JobTests(SchedulerTestCase):
         waiting = self.start()
         self.configure()
         self.assertEqual(waiting.state, "closed")
+        self.assertRaises(CommandRefused, self.scheduler.startJob, "report")
         self.configure(job("report"))
         self.start()
         self.configure()

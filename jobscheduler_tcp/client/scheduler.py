@@ -123,6 +123,9 @@ class Scheduler:
         @raise CommandRefused: that cannot be.
         """
         job = self.job(name)
+        if job.removed:
+            # Its last tasks run; a new one would never have its turn.
+            raise CommandRefused("SCHEDULER-161", f"There is no Job '/{name}'")
         task = self.tasks.add(
             job.configured,
             startAt=startAt,
