@@ -9,7 +9,8 @@ from dataclasses import replace
 
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import TCP4ClientEndpoint
-from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.interfaces import IListeningPort
+from twisted.internet.protocol import Factory, Protocol, ServerFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client.passive import ANSWER_TIMEOUT, PassiveFactory
@@ -29,7 +30,14 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT
 from jobscheduler_tcp.remote.standings import MAX_OF_ONE
-from jobscheduler_tcp.testing import End, FakeProcess, MemoryNetwork, MemoryTransport, Stranger
+from jobscheduler_tcp.testing import (
+    End,
+    FakeProcess,
+    MemoryConnection,
+    MemoryNetwork,
+    MemoryTransport,
+    Stranger,
+)
 from tests.listener import ListenerPort
 from tests.test_flow import CALLBACK, CLIENT, PORT, REMOTE, STRANGER, Diagram
 
@@ -356,3 +364,87 @@ class ClientTests(SynchronousTestCase):
             self.assertIn(mode, outcome.text)
             self.assertEqual(len(diagram.network.connections), 1)
             diagram.stop(self)
+
+    def test_notListening(self) -> None:
+        """
+        A callback port that cannot be had, for another reason than that it is
+        taken: nothing was started, and the next job tries again.
+        """
+
+        def listen(port: int, factory: ServerFactory) -> IListeningPort:
+            raise OSError(13, "Permission denied")
+
+        diagram = Diagram(callback="shared", listen=listen)
+        for _ in range(2):
+            job, _ = diagram.run()
+            diagram.network.advance(1)
+            outcome = self.successResultOf(job.done)
+            self.assertEqual((outcome.reason, outcome.errno), (Reason.NOT_STARTED, 13))
+        diagram.stop(self)
+
+    def test_noPort(self) -> None:
+        """
+        While no callback port is free, jobs wait; one that is cancelled waits no
+        more, and what it would have had is given back.
+        """
+        diagram = Diagram(callback="shared", ports=1)
+        taken = self.successResultOf(diagram.client.ports.acquire(ServerFactory()))
+        first, _ = diagram.run()
+        second, _ = diagram.run()
+        diagram.network.advance(1)
+        first.cancel()
+        self.assertIs(self.successResultOf(first.done).reason, Reason.CANCELLED)
+        self.assertNoResult(second.done)
+        taken.release()
+        diagram.network.advance(1)
+        self.assertIs(self.successResultOf(second.done).reason, Reason.EXITED)
+        diagram.stop(self)
+
+    def test_stopWithoutPort(self) -> None:
+        """
+        A client that stops meanwhile leaves no port behind.
+        """
+        diagram = Diagram(callback="shared", ports=1)
+        taken = self.successResultOf(diagram.client.ports.acquire(ServerFactory()))
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        stopped = diagram.client.stopService()
+        taken.release()
+        diagram.network.advance(1)
+        self.successResultOf(stopped)
+        self.assertIs(self.successResultOf(job.done).reason, Reason.CANCELLED)
+        self.assertEqual(diagram.client.ports.reserved, 0)
+        diagram.stop(self)
+
+    def test_cannotDial(self) -> None:
+        """
+        A remote that takes no second connection.
+        """
+        diagram = Diagram(callback="passive")
+
+        def refuse(connection: MemoryConnection) -> None:
+            diagram.network.host(REMOTE).refuse(PORT)
+
+        diagram.network.onConnection = refuse
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        outcome = self.successResultOf(job.done)
+        self.assertEqual((outcome.reason, outcome.errno), (Reason.REMOTE_UNREACHABLE, 111))
+        diagram.stop(self)
+
+    def test_removed(self) -> None:
+        """
+        The connection of a process class that is removed is closed when its jobs
+        are over.
+        """
+        diagram = Diagram(script=FakeProcess.start, callback="shared")
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        diagram.client.removeProcessClass("")
+        diagram.network.advance(1)
+        self.assertEqual(diagram.client.ports.reserved, 1)
+        diagram.launcher.launched[0].end(0)
+        diagram.network.advance(1)
+        self.assertTrue(self.successResultOf(job.done).succeeded)
+        self.assertEqual(diagram.client.ports.reserved, 0)
+        diagram.stop(self)
