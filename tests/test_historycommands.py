@@ -174,7 +174,9 @@ class ShowTaskTests(CommandsTestCase):
         """
         A task under way is shown as ever.
         """
-        self.assertEqual(self.say("<show_task id='2'/>").attributes, {"job": "/ok", "id": "2"})
+        said = self.say("<show_task id='2'/>")
+        expected = {"job": "/ok", "id": "2", "log_file": "logs/task.ok.2.log"}
+        self.assertEqual(said.attributes, expected)
 
     def test_history(self) -> None:
         """

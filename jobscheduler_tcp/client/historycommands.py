@@ -12,7 +12,7 @@ from twisted.internet.defer import Deferred
 
 from jobscheduler_tcp.client import said
 from jobscheduler_tcp.client.history import MOST, TaskRecord
-from jobscheduler_tcp.client.logfiles import LogPart
+from jobscheduler_tcp.client.logfiles import LogPart, fileName
 from jobscheduler_tcp.client.shown import failureOf
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.outcome import Outcome
@@ -128,8 +128,10 @@ class HistoryCommands:
             if record is None:
                 raise
             shown = self._task(record)
+        job = shown.attributes["job"].removeprefix("/")
+        # From the state directory on, as JobScheduler tells it from its own.
+        shown.attributes["log_file"] = f"logs/{fileName(job, number)}"
         if _wantsLog(command):
-            job = shown.attributes["job"].removeprefix("/")
             text = await self._log(job, number, _offset(command), MAX_LOG)
             shown.children.append(text)
         return shown
