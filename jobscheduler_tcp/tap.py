@@ -11,6 +11,7 @@ from __future__ import annotations
 import os
 import platform
 import resource
+import signal
 import sys
 import time
 from pathlib import Path
@@ -133,6 +134,7 @@ def makeService(options: Options) -> IService:
     # happen for an hour.
     reactor.seconds = time.monotonic
     raiseDescriptorLimit()
+    shieldTasks()
     keepMemory()
     service = _Services(reactor, getattr(options, "parent", None))
     serviceOf(reactor, options.settings, listen(options.settings)).setServiceParent(service)
@@ -453,6 +455,23 @@ def raiseDescriptorLimit() -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     except (OSError, ValueError):
         pass  # macOS says "unlimited" and does not mean it
+
+
+def shieldTasks() -> None:
+    """
+    Go on ignoring what C{nohup}, or a shell that started us in the background,
+    has us ignore; but let tasks not inherit it: a script could not even trap such
+    a signal (POSIX sh, 2.11). What is caught here is as usual there.
+    """
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, _ignore)
+
+
+def _ignore(number: int, frame: object) -> None:
+    """
+    Do nothing upon a signal.
+    """
 
 
 def bootId() -> str:

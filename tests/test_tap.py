@@ -7,7 +7,9 @@ from __future__ import annotations
 import io
 import os
 import resource
+import signal
 import socket
+import subprocess
 import sys
 from pathlib import Path
 from shutil import rmtree
@@ -21,7 +23,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobscheduler_tcp import __version__, tap
 from jobscheduler_tcp.config.settings import OPTIONS
 from jobscheduler_tcp.security import Level
-from jobscheduler_tcp.tap import Options, allowedHosts, budgetOf, listen, raiseDescriptorLimit
+from jobscheduler_tcp.tap import (
+    Options,
+    allowedHosts,
+    budgetOf,
+    listen,
+    raiseDescriptorLimit,
+    shieldTasks,
+)
 
 
 class OptionsTestCase(SynchronousTestCase):
@@ -245,6 +254,20 @@ class ProcessTests(OptionsTestCase):
     """
     What belongs to the whole process.
     """
+
+    def test_shieldTasks(self) -> None:
+        """
+        What who started us has us ignore is ignored by us alone: a task gets the
+        signal as it is by default.
+        """
+        before = signal.signal(signal.SIGQUIT, signal.SIG_IGN)
+        self.addCleanup(signal.signal, signal.SIGQUIT, before)
+        shieldTasks()
+        os.kill(os.getpid(), signal.SIGQUIT)
+        ignored = subprocess.run(
+            ["grep", "SigIgn", "/proc/self/status"], capture_output=True, check=True
+        ).stdout.split()[1]
+        self.assertFalse(int(ignored, 16) & 1 << (signal.SIGQUIT - 1))
 
     def test_descriptors(self) -> None:
         """
