@@ -9,6 +9,7 @@ that it knows the token.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from secrets import token_bytes
 from typing import Protocol as TypingProtocol
 
@@ -81,7 +82,7 @@ class CallerOwner(TypingProtocol):
         """
 
 
-class Caller(Protocol):
+class Caller(Protocol, ABC):
     """
     One caller: a stranger, or the remote.
 
@@ -107,23 +108,23 @@ class Caller(Protocol):
 
     # ------------------------------------------------- for what builds on this
 
+    @abstractmethod
     def heard(self, channel: int, message: Confirmation) -> None:
         """
         The remote says something of a task.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def acknowledge(self) -> None:
         """
         Let the remote know what was received, before a heartbeat.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def gone(self, reason: Failure) -> None:
         """
         The connection of the remote is closed.
         """
-        raise NotImplementedError
 
     # ------------------------------------------------------------ the transport
 

@@ -9,6 +9,7 @@ token: anybody may listen at a port.
 from __future__ import annotations
 
 import errno
+from abc import ABC, abstractmethod
 from os import strerror
 from secrets import token_bytes
 from typing import cast
@@ -57,7 +58,7 @@ _OUR_SHORTAGE = frozenset(
 
 
 @implementer(IPushProducer)
-class Caller(Protocol):
+class Caller(Protocol, ABC):
     """
     Prove ourselves to a client, and hear what it says.
 
@@ -79,11 +80,11 @@ class Caller(Protocol):
 
     # ------------------------------------------------- for what builds on this
 
+    @abstractmethod
     def heard(self, channel: int, message: Confirmation) -> None:
         """
         The client says something of a task.
         """
-        raise NotImplementedError
 
     def firstWords(self) -> bytes:
         """
@@ -91,29 +92,29 @@ class Caller(Protocol):
         """
         return b""
 
+    @abstractmethod
     def proven(self) -> None:
         """
         Both ends are proven.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def gone(self) -> None:
         """
         The connection broke when both ends were proven.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def pauseProducing(self) -> None:
         """
         The client's end takes nothing at the moment.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def resumeProducing(self) -> None:
         """
         It takes again.
         """
-        raise NotImplementedError
 
     def stopProducing(self) -> None:
         """
@@ -224,7 +225,7 @@ class Caller(Protocol):
             timer.cancel()
 
 
-class Dialer(ClientFactory):
+class Dialer(ClientFactory, ABC):
     """
     Dial a confirmation connection, and tell what came of it.
 
@@ -251,17 +252,17 @@ class Dialer(ClientFactory):
 
     # ------------------------------------------------- for what builds on this
 
+    @abstractmethod
     def build(self) -> Caller:
         """
         Make our end.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def tellFailed(self, reason: Reason, text: str, errno: int) -> None:
         """
         There will be no connection.
         """
-        raise NotImplementedError
 
     # ---------------------------------------------------------------- the dial
 
