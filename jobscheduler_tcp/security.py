@@ -36,7 +36,7 @@ class Level(IntEnum):
         for level in cls:
             if str(level) == word:
                 return level
-        raise ValueError(f"{word!r} is none of {', '.join(map(str, cls))}")
+        raise ValueError(f"expected one of {', '.join(map(str, cls))}; found {word!r}")
 
 
 class AllowedHosts:

@@ -49,15 +49,15 @@ class PortsTests(SynchronousTestCase):
         """
         asked: list[object] = []
 
-        def stateOf(client: tuple[str, int], question: bytes) -> Element | int:
-            asked.append((client, question))
+        def stateOf(client: tuple[str, int], question: bytes, role: str) -> Element | int:
+            asked.append((client, question, role))
             return answer
 
         self.patch(ports, "stateOf", stateOf)
         out, err = io.StringIO(), io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
             code = ports.ports(("h", 1), asJSON)
-        self.assertEqual(asked, [(("h", 1), b'<show_state what="ports"/>')])
+        self.assertEqual(asked, [(("h", 1), b'<show_state what="ports"/>', "client")])
         return code, out.getvalue(), err.getvalue()
 
     def test_table(self) -> None:

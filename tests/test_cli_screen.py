@@ -210,6 +210,42 @@ class StateTests(SynchronousTestCase):
             ],
         )
 
+    def test_brief(self) -> None:
+        """
+        What nearly every row says, or another of the same row, and the date of
+        today, are left out; what is unusual in one row stands in all.
+        """
+        task = {
+            "job": "/a",
+            "id": "3",
+            "task": "3",
+            "steps": "0",
+            "enqueued": "2026-11-22 14:05:06",
+        }
+        later = {**task, "start_at": "2026-11-23 01:00:00"}
+        jobs = [
+            {"path": "/a", "name": "a", "job": "a", "enabled": "yes", "order": "no"},
+            {"path": "/b/c", "name": "c", "job": "c", "enabled": "yes", "order": "yes"},
+        ]
+        said = element(
+            "state",
+            {"time": "2026-11-22 14:05:07"},
+            [
+                element("jobs", {}, [element("job", job) for job in jobs]),
+                element("tasks", {}, [element("task", {**task, "start_at": task["enqueued"]})]),
+                element("later", {}, [element("task", later)]),
+            ],
+        )
+        self.assertEqual(
+            list(table("h:1", said))[3:],
+            [
+                *("jobs:", "  path  order", "  /a    no", "  /b/c  yes", ""),
+                *("tasks:", "  job  task  enqueued", "  /a   3     14:05:06", ""),
+                *("later:", "  job  task  enqueued  start_at"),
+                "  /a   3     14:05:06  2026-11-23 01:00:00",
+            ],
+        )
+
     def test_plain(self) -> None:
         """
         Attributes and lists.

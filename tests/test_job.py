@@ -494,6 +494,17 @@ class ResponseTests(JobTests):
             self.network.flush()
             self.assertOutcome(job, reason, "no")
 
+    def test_noRemote(self) -> None:
+        """
+        Who does not know the command that starts a task is no remote, of whatever dialect.
+        """
+        job = self.world.job()
+        text = "Unknown command: <remote_scheduler.start_remote_task>"
+        start = self.world.lastStart()
+        self.remote.served[-1].say(RequestFailed(start.id, "SCHEDULER-105", text))
+        self.network.flush()
+        self.assertOutcome(job, Reason.REJECTED_VERSION, "it takes no tasks")
+
     def test_helloRefused(self) -> None:
         """
         So have refusals of the hello; for the classic dialect it says so.

@@ -90,7 +90,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
         place = argv.index("--")
         argv, command = argv[:place], argv[place + 1 :]
     parser, run = _parsers()
-    arguments = parser.parse_args(argv)
+    arguments, left = parser.parse_known_args(argv)
+    if left:
+        unknown = f"unrecognized arguments: {' '.join(left)}"
+        if arguments.subcommand != "run":
+            parser.error(unknown)
+        hint = "; a command stands after --" if command is None else ""
+        run.error(f"{unknown}{hint}")
     if arguments.subcommand == "run":
         arguments.argv = tuple(command or ())
         if arguments.script is None and not command:

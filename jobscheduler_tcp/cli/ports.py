@@ -18,7 +18,7 @@ def ports(client: tuple[str, int], asJSON: bool) -> int:
 
     @return: the exit code.
     """
-    state = stateOf(client, b'<show_state what="ports"/>')
+    state = stateOf(client, b'<show_state what="ports"/>', "client")
     if isinstance(state, int):
         return state
     found = next((child for child in state.children if child.name == "ports"), None)

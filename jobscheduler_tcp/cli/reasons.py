@@ -23,7 +23,8 @@ NEXT_STEP = {
     '<allowed_host host="..." level="all"/>',
     Reason.REJECTED_CAPACITY: "the remote has no room for another task: try again later",
     Reason.REJECTED_DRAINING: "the remote is shutting down: try again later, or another remote",
-    Reason.REJECTED_VERSION: "install versions of jobscheduler_tcp that fit at both ends",
+    Reason.REJECTED_VERSION: "check that {remote} is a remote, not a client, and that the versions "
+    "of jobscheduler_tcp at both ends fit",
     Reason.REMOTE_UNREACHABLE: "check that a remote listens on {remote} "
     "(twistd jsremote --role remote) and that no firewall is between",
     Reason.CALLBACK_REFUSED: "let a firewall or NAT between pass connections from {remote} back to "

@@ -4,6 +4,10 @@ From what a client and a remote log to the lines of the diagram.
 
 from __future__ import annotations
 
+import os
+import shutil
+import sys
+
 from jobscheduler_tcp.cli.diagram import Diagram
 from jobscheduler_tcp.cli.twistds import Logged
 
@@ -85,8 +89,8 @@ class Scene:
             *told,
             "Every line, and the exit code of the script, came back as they were.",
             "",
-            "Do it yourself:  twistd -n jsremote --role remote",
-            "                 jsremote run -- echo hello",
+            f"Do it yourself:  {_typed('twistd')} -n jsremote --role remote",
+            f"                 {_typed('jsremote')} run -- echo hello",
         ]
 
     # ---------------------------------------------------------------- the steps
@@ -137,3 +141,12 @@ class Scene:
         self.over = True
         self._outcome = (fields["reason"], fields["exitCode"])
         return [self._diagram.toClient(time, "the end of the task is confirmed")]
+
+
+def _typed(program: str) -> str:
+    """
+    What to type for a program of ours: in an environment that is not active, its path.
+    """
+    if shutil.which(program) is not None:
+        return program
+    return os.path.relpath(os.path.join(os.path.dirname(sys.executable), program))

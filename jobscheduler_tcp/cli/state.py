@@ -26,6 +26,17 @@ EX_UNAVAILABLE = 69
 EX_SOFTWARE = 70
 EX_NOPERM = 77
 
+# What nearly every row says, and what others of the same row say as well.
+_USUAL = {
+    "all_steps": "0",
+    "enabled": "yes",
+    "force_start": "yes",
+    "in_period": "yes",
+    "order": "no",
+    "steps": "0",
+}
+_SAME = {"id": "task", "job": "path", "name": "path", "start_at": "enqueued"}
+
 
 def state(remote: tuple[str, int], asJSON: bool) -> int:
     """
@@ -43,12 +54,12 @@ def state(remote: tuple[str, int], asJSON: bool) -> int:
     return 0
 
 
-def stateOf(remote: tuple[str, int], question: bytes) -> Element | int:
+def stateOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> Element | int:
     """
     Ask for a state; or tell on stderr why there is none, and return the exit
     code.
     """
-    answer = answerOf(remote, question)
+    answer = answerOf(remote, question, role)
     if isinstance(answer, int):
         return answer
     text = f"{shown(remote)} is no remote and no client: the answer has no state in it"
@@ -71,6 +82,8 @@ def answerOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> 
     try:
         return ask(remote, question)
     except CommandRefused as error:
+        if error.code == "SCHEDULER-105":  # it does not know the command
+            return complain(EX_SOFTWARE, f"{where} is no {role} of this version: {error}")
         return complain(EX_NOPERM, f"{where} refused: {error}")
     except RemoteProtocolError as error:
         return complain(EX_SOFTWARE, f"{where} is no remote and no client: {error}")
@@ -143,7 +156,7 @@ def table(where: str, found: Element) -> Iterator[str]:
         yield ""
         if rows:
             yield f"{name}:"
-            yield from columns(rows)
+            yield from columns(_brief(rows, found.attributes.get("time", "")[:10]))
         else:
             facts = groups[name].attributes
             told = "  ".join(f"{fact} {value}" for fact, value in facts.items() if fact != "count")
@@ -162,6 +175,31 @@ def _lists(found: Element) -> dict[str, list[dict[str, str]]]:
             lists.setdefault(group.name, []).append(each.attributes)
             waiting += each.children
     return lists
+
+
+def _brief(rows: list[dict[str, str]], today: str) -> list[dict[str, str]]:
+    """
+    Rows without what goes without saying, so that they fit into 80 columns.
+    """
+    needless = {
+        name
+        for name in set().union(*rows)
+        if all(row.get(name, "") in ("", _USUAL.get(name), *_same(row, name)) for row in rows)
+    }
+    return [
+        {
+            name: value.removeprefix(f"{today} ") if today else value
+            for name, value in row.items()
+            if name not in needless
+        }
+        for row in rows
+    ]
+
+
+def _same(row: dict[str, str], name: str) -> Iterator[str]:
+    said = row.get(_SAME.get(name, ""), "")
+    if said:
+        yield from (said, said.rpartition("/")[2])
 
 
 def columns(rows: list[dict[str, str]]) -> Iterator[str]:

@@ -124,7 +124,9 @@ def _told(task: Element) -> str:
         words = [said["reason"]]
         words += [said[name] for name in ("exit_code", "signal") if said.get(name)]
         return readable(" ".join(words))
-    words = [said.get("state", "").replace("_", " ") or "waits"]
+    state = said.get("state", "").replace("_", " ")
+    # JobScheduler has no word for a task that is not begun.
+    words = ["waits" if state in ("", "none") else state]
     if said.get("position"):
         words.append(f"position {said['position']}")
     if said.get("running_since"):

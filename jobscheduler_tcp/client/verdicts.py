@@ -92,6 +92,8 @@ def notAsked(reason: Failure) -> Outcome:
         case LocalProtocolError():
             # Ours to mend: another try would end the same way.
             return Outcome(Reason.START_FAILED, f"the start cannot be sent: {error}")
+        case CommandRefused(code="SCHEDULER-105") if "remote_task" in str(error):
+            return Outcome(Reason.REJECTED_VERSION, f"it takes no tasks ({error})")
         case CommandRefused(code="SCHEDULER-105"):
             return Outcome(
                 Reason.REJECTED_VERSION,

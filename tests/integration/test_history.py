@@ -197,3 +197,14 @@ class CommandTests(ClientTestCase):
             self.assertEqual(err.count(b"\n"), 1)
         code, out, err = await self.jsremote("history", client)
         self.assertEqual((code, out), (0, b"no task is over\n"))
+
+    async def test_noClient(self) -> None:
+        """
+        Whoever does not know such a command is no client: 70.
+        """
+        remote = await self.remote()
+        for arguments in (("start-job", "nosuch"), ("log", "77"), ("history",)):
+            code, out, err = await self.jsremote(*arguments, remote)
+            self.assertEqual((code, out), (70, b""))
+            self.assertIn(b"is no client of this version", err)
+            self.assertEqual(err.count(b"\n"), 1)
