@@ -129,6 +129,7 @@ TASK: Script = {
     Place.OPENED: {(_R, TaskAttached): Place.TASK_ATTACHED},
     Place.TASK_ATTACHED: {
         (_R, TaskStarted): Place.TASK_RUNNING,
+        (_R, InputTaken): Place.TASK_ATTACHED,
         (_R, TaskEnded): Place.TASK_OVER,
         (_C, OutputAcknowledged): Place.TASK_ATTACHED,
         (_C, TaskInput): Place.TASK_ATTACHED,

@@ -238,7 +238,6 @@ class RefusalTests(SynchronousTestCase):
             (proven, (0, attached)),
             (proven, (1, STARTED)),
             (proven, (1, attached), (1, out(0, b"x"))),
-            (proven, (1, attached), (1, InputTaken(0))),
             (running, (1, attached)),
             (running, (1, Heartbeat())),
             (running, (1, STARTED)),
