@@ -7,12 +7,13 @@ from __future__ import annotations
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from errno import EADDRINUSE
 from pathlib import Path
 
 from twisted.internet.interfaces import IListeningPort, IReactorSocket, ITCPTransport
 from twisted.internet.protocol import ServerFactory
+from twisted.internet.tcp import Connection
 
 from jobscheduler_tcp.errors import PortTaken
 from jobscheduler_tcp.heartbeat import SILENCE
@@ -115,6 +116,32 @@ def settle(transport: ITCPTransport) -> None:
                     connected.setsockopt(socket.IPPROTO_TCP, option, value)
                 except OSError:
                     pass  # macOS says so when the peer is gone already
+
+
+def promptly(transport: ITCPTransport) -> Callable[[bytes], None]:
+    """
+    How to write to a connection whose ends speak in turn: what the socket takes
+    it is given at once, where a transport has the reactor turn once more for
+    every message. From the first bytes on that wait, all goes the usual way, as
+    it does if there is TLS or no socket.
+    """
+    if not isinstance(transport, Connection) or transport.TLS:
+        return transport.write
+    connected = transport.getHandle()
+    isFree = True
+
+    def write(data: bytes) -> None:
+        nonlocal isFree
+        if isFree and not transport.disconnecting:
+            try:
+                data = data[connected.send(data) :]
+            except OSError:
+                pass  # it is full, or broken, which the transport finds out too
+            isFree = not data
+        if data:
+            transport.write(data)
+
+    return write
 
 
 def _socketOf(transport: object) -> socket.socket | None:

@@ -11,10 +11,12 @@ from typing import cast
 
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.tcp import Connection
+from twisted.internet.testing import MemoryReactorClock, StringTransport
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp import sockets
-from jobscheduler_tcp.sockets import holderOf, lingerNot, settle
+from jobscheduler_tcp.sockets import holderOf, lingerNot, promptly, settle
 from jobscheduler_tcp.testing import MemoryNetwork
 
 LOOPBACK = "127.0.0.1"
@@ -198,3 +200,78 @@ class SettleTests(SynchronousTestCase):
         settle(cast(ITCPTransport, Wrapping(Holding(handle))))
         self.patch(sockets, "_KEEPALIVE", (("TCP_UNHEARD_OF", 1),))
         settle(cast(ITCPTransport, Wrapping(Holding(handle))))
+
+
+class PromptlyTests(SynchronousTestCase):
+    def connection(self) -> tuple[Connection, socket.socket, MemoryReactorClock]:
+        """
+        A connection, its peer, and the reactor that has not turned.
+        """
+        ours, theirs = socket.socketpair()
+        for each in (ours, theirs):
+            each.setblocking(False)
+            self.addCleanup(each.close)
+        reactor = MemoryReactorClock()
+        connection = Connection(ours, Protocol(), reactor)
+        connection.connected = 1
+        return connection, theirs, reactor
+
+    def test_atOnce(self) -> None:
+        """
+        What the socket takes is there before the reactor turns.
+        """
+        connection, peer, reactor = self.connection()
+        write = promptly(connection)
+        write(b"one")
+        write(b"two")
+        self.assertEqual(peer.recv(100), b"onetwo")
+        self.assertEqual(reactor.getWriters(), [])
+
+    def test_inOrder(self) -> None:
+        """
+        What the socket does not take waits, and all that is said later behind it.
+        """
+        connection, peer, reactor = self.connection()
+        write = promptly(connection)
+        long = b"x" * 4000000
+        write(long)
+        write(b"end")
+        self.assertEqual(reactor.getWriters(), [connection])
+        heard = b""
+        while not heard.endswith(b"end"):
+            heard += peer.recv(len(long))
+            connection.doWrite()
+        self.assertEqual(heard, long + b"end")
+
+    def test_broken(self) -> None:
+        """
+        A broken connection is found by its transport.
+        """
+        connection, peer, reactor = self.connection()
+        peer.close()
+        promptly(connection)(b"one")
+        self.assertEqual(reactor.getWriters(), [connection])
+        self.assertIsNotNone(connection.doWrite())
+
+    def test_closing(self) -> None:
+        """
+        A connection that is closed behind its last bytes is written to by its
+        transport only.
+        """
+        connection, peer, _ = self.connection()
+        write = promptly(connection)
+        connection.write(b"one")
+        connection.disconnecting = True
+        write(b"two")
+        self.assertRaises(BlockingIOError, peer.recv, 100)
+
+    def test_others(self) -> None:
+        """
+        A transport with TLS, or without a socket, is written to as ever.
+        """
+        memory = StringTransport()
+        promptly(cast(ITCPTransport, memory))(b"one")
+        self.assertEqual(memory.value(), b"one")
+        connection, _, _ = self.connection()
+        connection.TLS = True
+        self.assertEqual(promptly(connection), connection.write)

@@ -22,7 +22,7 @@ from jobscheduler_tcp.conversation import Role
 from jobscheduler_tcp.errors import ConnectionClosed, RemoteProtocolError
 from jobscheduler_tcp.interfaces import IStreamTransport
 from jobscheduler_tcp.objects import MisunderstoodCall, ObjectConversation
-from jobscheduler_tcp.sockets import lingerNot, settle
+from jobscheduler_tcp.sockets import lingerNot, promptly, settle
 from jobscheduler_tcp.wire.classic import (
     Call,
     CallAnswer,
@@ -136,6 +136,7 @@ class ClassicCallbackProtocol(Protocol):
         Take the first caller with an address of the remote, and begin.
         """
         settle(self.transport)
+        self._write = promptly(self.transport)
         # As the original: closing leaves nothing behind on the port (1.5).
         lingerNot(self.transport)
         host = getattr(self.transport.getPeer(), "host", "")
@@ -222,7 +223,7 @@ class ClassicCallbackProtocol(Protocol):
 
     def _answer(self, answer: CallAnswer) -> None:
         if not self._closing:  # by whoever heard what was called
-            self.transport.write(self._conversation.answer(answer))
+            self._write(self._conversation.answer(answer))
 
     # ------------------------------------------------------------ the sequence
 
@@ -305,7 +306,7 @@ class ClassicCallbackProtocol(Protocol):
             raise ConnectionClosed("the connection is closed")
         awaited: Deferred[CallAnswer] = Deferred()
         self._awaited = awaited
-        self.transport.write(self._conversation.call(call))
+        self._write(self._conversation.call(call))
         return await awaited
 
     def _broken(self, failure: Failure) -> None:

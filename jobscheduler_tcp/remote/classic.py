@@ -168,7 +168,7 @@ class ClassicConfirmationProtocol(ObjectServer):
         """
         Give the task up: close the connection, kill the script.
         """
-        self.transport.abortConnection()
+        self.abort()
 
     # -------------------------------------------------------------------- calls
 

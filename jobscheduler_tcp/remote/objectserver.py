@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 from jobscheduler_tcp.conversation import Role
 from jobscheduler_tcp.errors import ConnectionClosed, JobSchedulerError, RemoteProtocolError
 from jobscheduler_tcp.objects import MisunderstoodCall, ObjectConversation
-from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.sockets import promptly, settle
 from jobscheduler_tcp.wire.classic import (
     Call,
     CallAnswer,
@@ -79,7 +79,7 @@ class ObjectServer(Protocol):
             raise ConnectionClosed("the client is gone")
         self._awaited = Deferred()
         awaited = self._awaited
-        self.transport.write(self._conversation.call(call))
+        self._write(self._conversation.call(call))
         self._pump()  # a client that runs ahead may have answered already
         return await awaited
 
@@ -88,6 +88,7 @@ class ObjectServer(Protocol):
         Say nothing: the client speaks first.
         """
         settle(self.transport)
+        self._write = promptly(self.transport)
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -109,6 +110,13 @@ class ObjectServer(Protocol):
         if awaited is not None:
             awaited.errback(Failure(ConnectionClosed("the client is gone")))
 
+    def abort(self) -> None:
+        """
+        Close the connection at once: what is still answered is not said.
+        """
+        self._write = _unsaid
+        self.transport.abortConnection()
+
     def _hangUp(self, error: JobSchedulerError) -> None:
         self._log.warn(
             "Task {task}: hung up on {peer}: {error}",
@@ -116,7 +124,7 @@ class ObjectServer(Protocol):
             peer=self.transport.getPeer(),
             error=error,
         )
-        self.transport.abortConnection()
+        self.abort()
 
     def _pump(self) -> None:
         # Answering lets the peer's next message, if it is here already, be
@@ -174,7 +182,13 @@ class ObjectServer(Protocol):
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("Task {task} failed", failure=failure, task=self._uuid)
-        self.transport.abortConnection()
+        self.abort()
 
     def _answer(self, answer: CallAnswer) -> None:
-        self.transport.write(self._conversation.answer(answer))
+        self._write(self._conversation.answer(answer))
+
+
+def _unsaid(data: bytes) -> None:
+    """
+    The connection was aborted.
+    """
