@@ -31,6 +31,7 @@ Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Digest = Annotated[bytes, Meta(max_length=32)]
 Line = Annotated[str, Meta(max_length=2000)]
 TaskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")]
+Host = Annotated[str, Meta(max_length=45)]
 AnyId = Annotated[str, Meta(pattern=r"^([0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12})?\Z")]
 
 
@@ -152,6 +153,8 @@ class StartTask:
     @ivar work: what to run.
     @ivar connection: the UUID of the standing confirmation connection, empty
         for a connection of its own.
+    @ivar host: the IP address where the client listens; empty for the one that
+        it comes from.
     """
 
     id: Small
@@ -162,6 +165,7 @@ class StartTask:
     mode: CallbackMode = CallbackMode.OWN
     onDisconnect: OnDisconnect = OnDisconnect.KILL
     connection: AnyId = ""
+    host: Host = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,6 +179,7 @@ class OpenConfirmation:
         say L{TakeConfirmation}.
     @ivar token: what both ends have to know.
     @ivar port: the callback port where the client listens; 0 if it dials.
+    @ivar host: as that of L{StartTask}.
     """
 
     id: Small
@@ -182,6 +187,7 @@ class OpenConfirmation:
     mode: CallbackMode
     token: Bytes16 = field(repr=False)
     port: AnyPort = 0
+    host: Host = ""
 
 
 @dataclass(frozen=True, slots=True)

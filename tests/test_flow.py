@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import Factory, ServerFactory
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobscheduler_tcp.callbackhosts import CallbackHosts
 from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.ports import CallbackPorts, Listen
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
@@ -72,6 +73,8 @@ class Diagram:
         dialect: Dialect = Dialect.EXTENDED,
         *,
         callback: str = "own",
+        advertise: str = "",
+        callbackHosts: CallbackHosts | None = None,
         descriptors: int = 1024,
     ) -> None:
         self.network = MemoryNetwork()
@@ -83,6 +86,7 @@ class Diagram:
             self.launcher,
             [TCP4ServerEndpoint(remoteHost, PORT)],
             AllowedHosts([(CLIENT, Level.ALL)]),
+            callbackHosts=callbackHosts,
             environment={},
             wallClock=lambda: 1.0,
             descriptors=descriptors,
@@ -99,6 +103,7 @@ class Diagram:
                     address=f"{REMOTE}:{PORT}",
                     dialect=dialect,
                     callback=callback,
+                    advertise=advertise,
                 )
             ],
             wallClock=lambda: 1.0,

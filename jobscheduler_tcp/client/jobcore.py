@@ -252,6 +252,7 @@ class JobCore:
             try:
                 if self.processClass.callback.pinned:
                     self._onlyOwn()
+                self._onlyHere()
                 factory = self._classicFactory()
             except NotExpressible as error:
                 self._inputs.notListening(Failure(error))
@@ -264,6 +265,11 @@ class JobCore:
         mode = self.processClass.callback.best
         if mode is not CallbackMode.OWN:
             raise NotExpressible(f"the callback mode {mode.value}")
+
+    def _onlyHere(self) -> None:
+        address = self.processClass.advertise
+        if address:
+            raise NotExpressible(f"that it shall call back at {address}")
 
     def _confirmBy(self, mode: CallbackMode) -> None:
         self.mode = mode
@@ -379,7 +385,10 @@ class JobCore:
                 remote=self.processClass.address,
                 port=port.number,
             )
-            start = StartTask(0, self.task, port.number, self.token, self.work)
+            start = StartTask(
+                *(0, self.task, port.number, self.token, self.work),
+                host=self.processClass.advertise,
+            )
         else:
             self._log.info(
                 "Task {task} is asked for at {remote}, callback mode {mode}",

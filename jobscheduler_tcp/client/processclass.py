@@ -10,6 +10,7 @@ from enum import Enum
 from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IStreamClientEndpoint
 
+from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.client.callbackmodes import AUTO, CallbackChoice
 
 # As many as a JobScheduler runs in a process class that does not say it.
@@ -112,6 +113,8 @@ class ProcessClass(Places):
     @ivar speaks: the dialect: C{AUTO} as long as it is not known, for it is
         asked only once. A remote that was once seen to speak the extended one
         is not believed if it says later that it does not.
+    @ivar advertise: the IP address at which the remote shall call back; empty for
+        the one that we come from.
     """
 
     def __init__(
@@ -123,11 +126,13 @@ class ProcessClass(Places):
         dialect: Dialect = Dialect.AUTO,
         *,
         callback: str = AUTO,
+        advertise: str = "",
     ) -> None:
         """
         @param callback: C{own}, C{shared} or C{passive}, or C{auto} for what
             works (docs/callback-modes).
-        @raise ValueError: there is no such mode.
+        @param advertise: the remote's configuration has to list it for us.
+        @raise ValueError: there is no such mode, or no such address.
         """
         super().__init__(maxProcesses)
         self.name = name
@@ -135,3 +140,4 @@ class ProcessClass(Places):
         self.address = address or repr(endpoint)
         self.speaks = dialect
         self.callback = CallbackChoice(callback)
+        self.advertise = callbackHost(advertise) if advertise else ""

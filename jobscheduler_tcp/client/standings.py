@@ -143,7 +143,9 @@ class StandingConnection:
         return await self._inTime(factory.proven)
 
     async def _ask(self, subject: str, token: bytes, port: int = 0) -> None:
-        request = OpenConfirmation(0, subject, self._mode, token, port)
+        # Where we are called, if we are.
+        host = self._processClass.advertise if port else ""
+        request = OpenConfirmation(0, subject, self._mode, token, port, host)
         answer = await self._connection.request(request)
         if isinstance(answer, ConfirmationRefused):
             raise NoConfirmation(answer.reason, answer.text, answer.errno)

@@ -21,6 +21,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobscheduler_tcp import __version__
+from jobscheduler_tcp.callbackhosts import CallbackHosts
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import (
@@ -66,8 +67,8 @@ DESCRIPTOR_RESERVE = 64
 # have to end.
 FAREWELL = 5.0
 
-# The callback modes (docs/callback-modes).
-CAPABILITIES = ("own", "shared", "passive")
+# The callback modes (docs/callback-modes), and that the host of a start is read.
+CAPABILITIES = ("own", "shared", "passive", "advertise")
 
 
 @implementer(ITasks, IConfirmations)
@@ -89,6 +90,7 @@ class RemoteService(Service):
         endpoints: Iterable[IStreamServerEndpoint] = (),
         allowedHosts: AllowedHosts | None = None,
         *,
+        callbackHosts: CallbackHosts | None = None,
         maxTasks: int = 0,
         environment: Mapping[str, str] | None = None,
         jobs: Mapping[str, Work] | None = None,
@@ -103,6 +105,8 @@ class RemoteService(Service):
         @param endpoints: where to listen for commands.
         @param allowedHosts: who may do what; by default this machine
             everything, and others nothing.
+        @param callbackHosts: where else clients may have themselves called back;
+            by default nowhere.
         @param maxTasks: how many tasks may run at once, 0 for any number.
         @param environment: the environment of which tasks get the harmless
             part; by default that of this process.
@@ -117,6 +121,7 @@ class RemoteService(Service):
         self._reactor = reactor
         self._launcher = launcher
         self._endpoints = list(endpoints)
+        self._callbackHosts = callbackHosts or CallbackHosts()
         self._maxTasks = maxTasks
         self._environment = inherited(os.environ if environment is None else environment)
         self._jobs = dict(jobs or {})
@@ -280,12 +285,15 @@ class RemoteService(Service):
             return self._refuse(message, Reason.REJECTED_CAPACITY, "too many starts of one day")
         if message.port in self._ownPorts():
             return self._refuse(message, Reason.PROTOCOL_ERROR, "that port is the remote's own")
+        refusal = message.host and self._callbackHosts.refusal(host, message.host)
+        if refusal:
+            return self._refuse(message, Reason.REJECTED_AUTH, refusal)
         answered = self._starts.begin(message)
         task = self._tasks[message.task] = Task(
             self._place,
             message,
             Launch(message.task, work, environmentOf(work, self._environment)),
-            host,
+            message.host or host,
             number=next(self._numbers),
             answered=self._starts.answer,
             over=self._taskOver,
@@ -298,22 +306,16 @@ class RemoteService(Service):
         """
         See L{IConfirmations}.
         """
-        refused: ConfirmationRefused | None = None
+        refusal = message.host and self._callbackHosts.refusal(host, message.host)
         if self._draining:
-            refused = ConfirmationRefused(
-                message.id,
-                message.connection,
-                Reason.REJECTED_DRAINING,
-                "the remote is stopping",
-            )
+            reason, text = Reason.REJECTED_DRAINING, "the remote is stopping"
         elif message.port in self._ownPorts():
-            refused = ConfirmationRefused(
-                message.id,
-                message.connection,
-                Reason.PROTOCOL_ERROR,
-                "that port is the remote's own",
-            )
-        return self._standing.open(message, host) if refused is None else succeed(refused)
+            reason, text = Reason.PROTOCOL_ERROR, "that port is the remote's own"
+        elif refusal:
+            reason, text = Reason.REJECTED_AUTH, refusal
+        else:
+            return self._standing.open(message, host)
+        return succeed(ConfirmationRefused(message.id, message.connection, reason, text))
 
     def take(self, message: TakeConfirmation) -> StandingConfirmation | None:
         """

@@ -95,7 +95,7 @@ class StandingFactory(Dialer):
         peer = self.connection.transport.getPeer()
         self._log.info(
             "Tasks of {host} are confirmed from port {outgoing} to port {port}, on one connection",
-            host=self.host,
+            host=self.request.host or self.host,
             outgoing=self.outgoing,
             port=getattr(peer, "port", 0),
         )
@@ -115,7 +115,7 @@ class StandingFactory(Dialer):
         """
         self._log.info(
             "No confirmation connection to {host}: {reason}, {text}",
-            host=self.host,
+            host=self.request.host or self.host,
             reason=reason.value,
             text=text,
         )
@@ -159,7 +159,11 @@ class StandingConnections:
         known = self._connections.get(message.connection)
         if known is not None:
             # After the proof, the token is forgotten.
-            if known.host != host or known.request.mode is not message.mode:
+            if (known.host, known.request.mode, known.request.host) != (
+                host,
+                message.mode,
+                message.host,
+            ):
                 text = "another connection has the same UUID"
                 return _refused(message, Reason.PROTOCOL_ERROR, text)
             return known.open(message.id)
@@ -172,7 +176,7 @@ class StandingConnections:
         if message.mode is CallbackMode.PASSIVE:
             factory.expect()
         else:
-            factory.dial(self._reactor, host, message.port)
+            factory.dial(self._reactor, message.host or host, message.port)
         return answer
 
     def take(self, message: TakeConfirmation) -> StandingConfirmation | None:

@@ -115,6 +115,6 @@ class Starts:
 def _meaning(message: StartTask) -> bytes:
     # All but the id of the request, and the token that a message does not show.
     # The same values have the same representation.
-    where = message.port, message.mode, message.connection
+    where = message.port, message.mode, message.connection, message.host
     said = repr((where, message.onDisconnect, message.work))
     return sha256(said.encode("utf-8", "backslashreplace") + message.token).digest()

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from binascii import unhexlify
 from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
 from typing import Any, TypeVar
 
 from msgspec import convert
@@ -105,6 +106,7 @@ def encodeRequest(request: Request) -> bytes:
                 )
             case OpenConfirmation():
                 port = f' tcp_port="{request.port}"' if request.port else ""
+                port += _attribute("host", request.host) if request.host else ""
                 text = (
                     f'<{_OPEN} id="{request.id}"{_attribute("connection", request.connection)}'
                     f' callback="{request.mode.value}" token="{request.token.hex()}"{port}/>'
@@ -242,6 +244,7 @@ def _start(request: StartTask) -> str:
         what = f"<script{_attribute('value', work.script)}/>"
     if request.mode is CallbackMode.OWN:
         where = f' tcp_port="{request.port}" token="{request.token.hex()}"'
+        where += _attribute("host", request.host) if request.host else ""
     else:
         where = _attribute("connection", request.connection)
     return (
@@ -324,6 +327,14 @@ def _checkPort(port: int) -> None:
         raise RemoteProtocolError(f"{port} is no callback port, they begin at {_MIN_PORT}")
 
 
+def _checkHost(host: str) -> None:
+    # A name would be resolved at the other end, and a scope mean another network.
+    try:
+        ip_address(host if host.isascii() and "%" not in host else "")
+    except ValueError:
+        raise RemoteProtocolError("the host to call back is no IP address") from None
+
+
 def _readHello(root: Element) -> Hello:
     fields = _take(root.attributes, _HELLO_FIELDS)
     fields["capabilities"] = root.attributes.get("capabilities", "").split()
@@ -366,7 +377,9 @@ def _readStart(root: Element) -> StartTask:
     request = _message(StartTask, fields)
     if request.mode is CallbackMode.OWN:
         _checkPort(request.port)
-    elif request.port or not request.connection:
+        if request.host:
+            _checkHost(request.host)
+    elif request.port or request.host or not request.connection:
         raise RemoteProtocolError("a start on a standing connection names it, and no port")
     return request
 
@@ -404,8 +417,10 @@ def _readOpen(root: Element) -> OpenConfirmation:
     match request.mode:
         case CallbackMode.SHARED:
             _checkPort(request.port)
+            if request.host:
+                _checkHost(request.host)
         case CallbackMode.PASSIVE:
-            if request.port:
+            if request.port or request.host:
                 raise RemoteProtocolError("a port, where the client dials")
         case CallbackMode.OWN:
             raise RemoteProtocolError("a connection that stands is not a task's own")
@@ -455,12 +470,14 @@ _START_FIELDS = {
     "callback": "mode",
     "on_disconnect": "onDisconnect",
     "connection": "connection",
+    "host": "host",
 }
 _OPEN_FIELDS = {
     "id": "id",
     "connection": "connection",
     "callback": "mode",
     "tcp_port": "port",
+    "host": "host",
 }
 _TAKE_FIELDS = {"id": "id", "connection": "connection"}
 _WORK_FIELDS = {
