@@ -28,6 +28,7 @@ from twisted.python import usage
 from twisted.python.components import Componentized
 
 from jobscheduler_tcp import __version__
+from jobscheduler_tcp.callbackhosts import CallbackHosts
 from jobscheduler_tcp.client.localports import ephemeralPorts, reservedPorts
 from jobscheduler_tcp.client.portbudget import Demand, PortBudget
 from jobscheduler_tcp.config.livefolder import LiveFolder, merged
@@ -71,6 +72,7 @@ class Options(usage.Options):
         ["max-tasks", None, None, "remote: tasks at once, 0 for any number"],
         ["callback-ports", None, None, "client: where remotes call back to, as in 59900-59999"],
         ["callback", None, None, "client: own, shared or passive connections back, or auto"],
+        ["advertise", None, None, "client: the address where remotes call back, behind NAT"],
         ["port-release-time", None, None, "client: seconds that a port rests after its task"],
         ["starts-per-second", None, None, "client: tasks to be expected, for the sum of ports"],
         ["state-dir", None, None, "client: the folder for its history and task logs"],
@@ -86,12 +88,19 @@ class Options(usage.Options):
     def __init__(self) -> None:
         usage.Options.__init__(self)
         self._allow: list[str] = []
+        self._callbackHosts: list[str] = []
 
     def opt_allow(self, text: str) -> None:
         """
         HOST=LEVEL: whose commands are taken, and how far; may be repeated
         """
         self._allow.append(text)
+
+    def opt_callback_host(self, text: str) -> None:
+        """
+        CLIENT=ADDRESS: remote: where else a client may have itself called back; may be repeated
+        """
+        self._callbackHosts.append(text)
 
     def opt_version(self) -> None:
         """
@@ -107,6 +116,8 @@ class Options(usage.Options):
         given = {name: self[name] for name in OPTIONS if self.get(name) not in (None, 0)}
         if self._allow:
             given["allow"] = " ".join(self._allow)
+        if self._callbackHosts:
+            given["callback-host"] = " ".join(self._callbackHosts)
         if self["insecure"]:
             given["insecure"] = "yes"
         try:
@@ -232,6 +243,7 @@ def _remote(
         ProcessLauncher(cast(ILaunchReactor, reactor)),
         [server],
         allowedHosts(settings),
+        callbackHosts=CallbackHosts(settings.callbackHosts.value),
         maxTasks=settings.maxTasks.value,
         jobs={job.name: job.work for job in settings.configuration.jobs},
         schedulerId=settings.configuration.schedulerId,
@@ -267,7 +279,11 @@ def _client(
         remote = TCP4ClientEndpoint(reactor, host, port)
         where, speaks = endpoint(host, port), Dialect(configured.dialect)
         callback = configured.callback or settings.callback.value
-        return ProcessClass(name, remote, maxProcesses, where, speaks, callback=callback)
+        return ProcessClass(
+            *(name, remote, maxProcesses, where, speaks),
+            callback=callback,
+            advertise=configured.advertise or settings.advertise.value,
+        )
 
     placing = Placing(reactor, client, processClass)
     ip, _, port = where.rpartition(":")

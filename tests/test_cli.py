@@ -64,6 +64,7 @@ class ArgumentTests(SynchronousTestCase):
             *("--directory", "/srv", "--timeout", "1.5", "--silence", "2", "--output-limit", "5M"),
             *("--grace", "0", "--start-timeout", "9", "--callback-ports", "60000-60009"),
             *("--json", "--no-stdin", "-s", "-", "--callback", "passive"),
+            *("--advertise", "::ffff:10.0.0.7"),
         )
         self.assertEqual(arguments.remote, ("build.example", 4711))
         self.assertEqual(arguments.param, [("a", "1"), ("b", "x=y")])
@@ -73,6 +74,7 @@ class ArgumentTests(SynchronousTestCase):
         self.assertEqual(arguments.output_limit, 5 * 1024 * 1024)
         self.assertEqual(arguments.callback_ports, (60009, 60000))
         self.assertEqual(arguments.callback, "passive")
+        self.assertEqual(arguments.advertise, "10.0.0.7")
         self.assertEqual(arguments.start_timeout, 9.0)
         self.assertIs(arguments.stdin, False)
         self.assertTrue(arguments.json)
@@ -130,6 +132,7 @@ class ArgumentTests(SynchronousTestCase):
             "run --callback-ports 80 -- b": "1024",
             "run --callback-ports 59999-99999 -- b": "65535",
             "run --callback-ports a-b -- b": "range",
+            "run --advertise nat.example -- b": "an IP address",
             "run --time 5 -- b": "unrecognized",
             "state h:x": "HOST:PORT",
             "demo --fast": "unrecognized",

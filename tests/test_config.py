@@ -378,6 +378,35 @@ class WrongTests(FileTestCase):
         self.assertEqual(found.callback, "shared")
         self.assertEqual([each.callback for each in found.processClasses], ["", "passive"])
 
+    def test_advertise(self) -> None:
+        """
+        Where remotes call back is said for a process class, or for all that do not
+        say it; at the remote, where a client may have itself called back.
+        """
+        found = self.readConfig(
+            '<params><param name="jsremote.advertise" value="10.0.0.7"/></params>'
+            '<security><allowed_host host="monitor" level="all" '
+            'callback_hosts="10.0.0.7 ::ffff:10.0.0.8"/>'
+            '<allowed_host host="127.0.0.1" level="all"/></security>'
+            '<process_classes><process_class/><process_class name="nat" advertise="10.0.0.9"/>'
+            "</process_classes>"
+        )
+        self.assertEqual(found.advertise, "10.0.0.7")
+        self.assertEqual([each.advertise for each in found.processClasses], ["", "10.0.0.9"])
+        self.assertEqual(found.warnings, ())
+        pairs = tuple(
+            (client, address)
+            for client in ("192.0.2.1", "2001:db8::1")
+            for address in ("10.0.0.7", "10.0.0.8")
+        )
+        self.assertEqual(found.callbackHosts, pairs)
+        for inside in (
+            '<params><param name="jsremote.advertise" value="nat"/></params>',
+            '<process_classes><process_class advertise="169.254.169.254"/></process_classes>',
+            '<security><allowed_host host="monitor" level="all" callback_hosts="nat"/></security>',
+        ):
+            self.assertWrong(f"<spooler><config>{inside}</config></spooler>", 1, "expected an")
+
     def test_jobWithoutRemote(self) -> None:
         """
         A client refuses a job whose process class names no remote.
@@ -565,6 +594,13 @@ class SettingsTests(FileTestCase):
             ({"role": "client", "port-release-time": "long"}, {}, "--port-release-time", "long"),
             ({"role": "client", "callback": "mine"}, {}, "--callback", "auto, own, shared"),
             ({"role": "remote", "callback": "own"}, {}, "--callback", "client"),
+            ({"role": "remote", "advertise": "10.0.0.7"}, {}, "--advertise", "client"),
+            ({"role": "client", "advertise": "nat"}, {}, "--advertise", "an IP address"),
+            ({"role": "client", "callback-host": "a=10.0.0.7"}, {}, "--callback-host", "remote"),
+            ({"role": "remote", "callback-host": "monitor"}, {}, "--callback-host", "CLIENT="),
+            ({"role": "remote", "callback-host": "nowhere=::1"}, {}, "nowhere", "not known"),
+            ({"role": "remote", "callback-host": "monitor=nat"}, {}, "an IP address", "nat"),
+            ({"role": "remote", "callback-host": "monitor=0.0.0.0"}, {}, "that one host has"),
             ({"role": "remote", "listen": "4455"}, {}, "--listen", "tcp:4455"),
             ({"role": "remote", "allow": "monitor"}, {}, "--allow", "HOST=LEVEL"),
             ({"role": "remote", "allow": "monitor=some"}, {}, "--allow", "no_add"),
@@ -627,6 +663,7 @@ class SettingsTests(FileTestCase):
                 ["insecure", "no", "default"],
                 ["callback-ports", "50000-50010", "environment JSREMOTE_CALLBACK_PORTS"],
                 ["callback", "auto", "default"],
+                ["advertise", "-", "default"],
                 ["port-release-time", "0", "default"],
                 ["starts-per-second", "1", "default"],
                 ["state-dir", "/kept", "option --state-dir"],

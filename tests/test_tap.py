@@ -86,7 +86,14 @@ class OptionsTests(OptionsTestCase):
             "127.0.0.3=info",
             "--insecure",
             "--max-tasks=5",
+            "--callback-host=127.0.0.1=10.0.0.7",
+            "--callback-host",
+            "127.0.0.3=10.0.0.8",
         ).settings
+        self.assertEqual(
+            settings.callbackHosts.value, (("127.0.0.1", "10.0.0.7"), ("127.0.0.3", "10.0.0.8"))
+        )
+        self.assertEqual(settings.callbackHosts.shown, "127.0.0.1=10.0.0.7 127.0.0.3=10.0.0.8")
         self.assertEqual(settings.role.value, "remote")
         self.assertEqual(settings.listen.value, ("127.0.0.2", 1))
         self.assertEqual(
@@ -95,8 +102,11 @@ class OptionsTests(OptionsTestCase):
         )
         self.assertTrue(settings.insecure.value)
         self.assertEqual(settings.maxTasks.value, 5)
-        settings = self.options("--role=client", "--callback-ports=3000-2000").settings
+        settings = self.options(
+            "--role=client", "--callback-ports=3000-2000", "--advertise=10.0.0.7"
+        ).settings
         self.assertEqual(settings.callbackPorts.value, (3000, 2000))
+        self.assertEqual(settings.advertise.value, "10.0.0.7")
 
     def test_environment(self) -> None:
         """

@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from functools import partial
 from typing import NoReturn
 
+from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.cli.clientarguments import addClientCommands
 
 # sysexits.h: the command was used incorrectly.
@@ -47,8 +48,8 @@ connect-back, task, and whether the callback ports suffice.
 """
 
 _RUN = """\
-Run a shell script or a program at a remote, as if it ran here: its output is this
-command's output, its exit code this command's exit code.
+Run a shell script or a program at a remote, as if it ran here: its output is
+this command's output, its exit code this command's exit code.
 """
 
 _RUN_EPILOG = """\
@@ -57,10 +58,11 @@ examples:
   jsremote run build.example:4455 -s nightly.sh --param day=monday
   tar c . | jsremote run backup.example:4455 -- sh -c 'cat > site.tar'
 
-Without a code of its own a job exits with 128 + the signal's number, 126 or 127 if its
-program could not be started, 124 after --timeout or --silence, 69 if the remote cannot be
-reached, 77 if it refuses, 75 if it is worth trying again later; the reason is told in one
-line on stderr. Ctrl-C kills the job, a second Ctrl-C leaves without waiting for it.
+Without a code of its own a job exits with 128 + the signal's number, 126 or
+127 if its program could not be started, 124 after --timeout or --silence, 69
+if the remote cannot be reached, 77 if it refuses, 75 if it is worth trying
+again later; the reason is told in one line on stderr. Ctrl-C kills the job, a
+second Ctrl-C leaves without waiting for it.
 """
 
 
@@ -327,6 +329,14 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
         "can be made (default: auto)",
     )
     group.add_argument(
+        "--advertise",
+        type=_callbackHost,
+        default="",
+        metavar="ADDRESS",
+        help="where the remote shall connect back to, if it is another address than the one it "
+        "sees us come from (NAT, two networks); its configuration has to list it for us",
+    )
+    group.add_argument(
         "--start-timeout",
         type=_seconds,
         default=60.0,
@@ -391,6 +401,16 @@ def _size(text: str) -> int:
     if not 0 <= size < 2**63:
         raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes")
     return size
+
+
+def _callbackHost(text: str) -> str:
+    """
+    An address where this host can be called, or none.
+    """
+    try:
+        return callbackHost(text) if text else ""
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from error
 
 
 def _ports(text: str) -> tuple[int, int]:

@@ -219,6 +219,7 @@ class _Run:
         processClass = ProcessClass(
             *("", remote, 1, self._remote, Dialect(self._arguments.dialect)),
             callback=self._arguments.callback,
+            advertise=self._arguments.advertise,
         )
         service = ClientService(
             self._reactor,

@@ -27,12 +27,14 @@ class AllowedHost:
     @ivar host: as it was written.
     @ivar addresses: what the host resolved to; empty where it is not known.
     @ivar place: C{file:line}, or the option that said it.
+    @ivar callbackHosts: where else it may have itself called back.
     """
 
     host: str
     level: Level
     addresses: tuple[str, ...]
     place: str
+    callbackHosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,8 @@ class ConfiguredClass:
     @ivar dialect: C{auto}, C{classic} or C{extended}.
     @ivar callback: C{auto}, C{own}, C{shared} or C{passive}; empty where the
         file does not say.
+    @ivar advertise: the address at which the remotes shall call back; empty
+        where the file does not say.
     """
 
     name: str
@@ -62,6 +66,7 @@ class ConfiguredClass:
     timeout: float = 0.0
     dialect: str = "auto"
     callback: str = ""
+    advertise: str = ""
 
     @property
     def remotes(self) -> tuple[tuple[str, int], ...]:
@@ -238,6 +243,8 @@ class Configuration:
         C{None} where the file does not say.
     @ivar callback: the callback mode of process classes that do not say it;
         C{None} where the file does not say.
+    @ivar advertise: the address at which remotes of process classes that do not
+        say it shall call back; C{None} where the file does not say.
     @ivar callbackPorts: the first and the last port of the range; C{None} where
         the file does not say.
     @ivar portReleaseTime: seconds; C{None} where the file does not say.
@@ -256,6 +263,7 @@ class Configuration:
     maxTasks: int | None = None
     callbackPorts: tuple[int, int] | None = None
     callback: str | None = None
+    advertise: str | None = None
     portReleaseTime: float | None = None
     startsPerSecond: int | None = None
     allowedHosts: tuple[AllowedHost, ...] = ()
@@ -272,6 +280,18 @@ class Configuration:
         What the file itself has for a client to run.
         """
         return Objects(self.processClasses, self.jobs, self.chains)
+
+    @property
+    def callbackHosts(self) -> tuple[tuple[str, str], ...]:
+        """
+        The addresses of clients, and where else they may be called back.
+        """
+        return tuple(
+            (address, listed)
+            for allowed in self.allowedHosts
+            for address in allowed.addresses
+            for listed in allowed.callbackHosts
+        )
 
     def requireRemotes(self) -> None:
         """

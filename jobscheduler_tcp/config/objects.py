@@ -9,6 +9,7 @@ import re
 from functools import partial
 from signal import Signals
 
+from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.config import unsupported, values
 from jobscheduler_tcp.config.model import (
     MAX_PROCESSES,
@@ -140,7 +141,7 @@ class ObjectReader(PartReader):
         A C{<process_class>}.
         """
         known = ("name", "max_processes", "remote_scheduler", "timeout", "select")
-        ours = ("dialect", "callback")
+        ours = ("dialect", "callback", "advertise")
         self.attributes(element, (*known, *ours), unsupported.PROCESS_CLASS_ATTRIBUTES)
         remotes: list[tuple[str, int]] = []
         # Without a port JobScheduler takes its own (protocol document, 7.1).
@@ -168,6 +169,7 @@ class ObjectReader(PartReader):
             self.value(element, "timeout", values.duration, 0.0),
             self.value(element, "dialect", _dialect, "auto"),
             self.value(element, "callback", values.callback, ""),
+            self.value(element, "advertise", callbackHost, ""),
         )
 
     def jobChain(self, element: Element, name: str) -> ConfiguredChain:

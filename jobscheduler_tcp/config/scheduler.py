@@ -13,6 +13,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 
+from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.config import unsupported, values
 from jobscheduler_tcp.config.model import (
     AllowedHost,
@@ -72,6 +73,7 @@ class _SchedulerReader(ObjectReader):
         self._maxTasks: int | None = None
         self._callbackPorts: tuple[int, int] | None = None
         self._callback: str | None = None
+        self._advertise: str | None = None
         self._portReleaseTime: float | None = None
         self._startsPerSecond: int | None = None
 
@@ -132,6 +134,7 @@ class _SchedulerReader(ObjectReader):
             maxTasks=self._maxTasks,
             callbackPorts=self._callbackPorts,
             callback=self._callback,
+            advertise=self._advertise,
             portReleaseTime=self._portReleaseTime,
             startsPerSecond=self._startsPerSecond,
             allowedHosts=tuple(self._hosts),
@@ -162,7 +165,7 @@ class _SchedulerReader(ObjectReader):
         self.attributes(section, ("ignore_unknown_hosts",))
         ignore = self.value(section, "ignore_unknown_hosts", values.yesNo, True)
         for element in self.children(section, ("allowed_host",)):
-            self.attributes(element, ("host", "level"))
+            self.attributes(element, ("host", "level", "callback_hosts"))
             host = self.required(element, "host")
             self.required(element, "level")
             level = self.value(element, "level", Level.named, Level.NONE)
@@ -174,7 +177,10 @@ class _SchedulerReader(ObjectReader):
                 if not ignore:
                     raise self.error(element, f"expected a host with an address, {told}") from error
                 self.warn(element, host, told)
-            self._hosts.append(AllowedHost(host, level, tuple(addresses), self.place(element)))
+            listed = self.value(element, "callback_hosts", values.callbackHosts, ())
+            self._hosts.append(
+                AllowedHost(host, level, tuple(addresses), self.place(element), listed)
+            )
 
     def _processClasses(self, section: Element, ownPort: int | None) -> None:
         self.attributes(section, (), unsupported.PROCESS_CLASSES_ATTRIBUTES)
@@ -193,6 +199,8 @@ class _SchedulerReader(ObjectReader):
                     self._callbackPorts = self.value(element, "value", values.portRange, None)
                 case "jsremote.callback":
                     self._callback = self.value(element, "value", values.callback, None)
+                case "jsremote.advertise":
+                    self._advertise = self.value(element, "value", callbackHost, None)
                 case "jsremote.port_release_time":
                     self._portReleaseTime = self.value(element, "value", values.releaseTime, None)
                 case "jsremote.starts_per_second":

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, TypeVar
 
+from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.config import values
 from jobscheduler_tcp.config.model import AllowedHost, Configuration
 from jobscheduler_tcp.config.places import stateDirectory
@@ -27,14 +28,18 @@ OPTIONS = (
     "max-tasks",
     "callback-ports",
     "callback",
+    "advertise",
+    "callback-host",
     "port-release-time",
     "starts-per-second",
     "state-dir",
     "log-quota",
 )
+_REMOTE_ONLY = ("max-tasks", "callback-host")
 _CLIENT_ONLY = (
     "callback-ports",
     "callback",
+    "advertise",
     "port-release-time",
     "starts-per-second",
     "state-dir",
@@ -77,6 +82,10 @@ class Settings:
     @ivar allow: whose commands are taken.
     @ivar callbackPorts: the highest and the lowest port.
     @ivar callback: the mode of process classes that do not say theirs.
+    @ivar advertise: the address at which remotes shall call back; empty for the
+        one that the client comes from.
+    @ivar callbackHosts: addresses of clients, and where else they may be called
+        back.
     @ivar portReleaseTime: seconds for which a callback port is held back after
         its task, as far as is known.
     @ivar startsPerSecond: of tasks, to be expected.
@@ -94,6 +103,8 @@ class Settings:
     maxTasks: Setting[int]
     callbackPorts: Setting[tuple[int, int]]
     callback: Setting[str]
+    advertise: Setting[str]
+    callbackHosts: Setting[tuple[tuple[str, str], ...]]
     portReleaseTime: Setting[float]
     startsPerSecond: Setting[int]
     stateDirectory: Setting[str]
@@ -113,9 +124,11 @@ class Settings:
         }
         if self.role.value == "remote":
             settings["max-tasks"] = self.maxTasks
+            settings["callback-host"] = self.callbackHosts
         else:
             settings["callback-ports"] = self.callbackPorts
             settings["callback"] = self.callback
+            settings["advertise"] = self.advertise
             settings["port-release-time"] = self.portReleaseTime
             settings["starts-per-second"] = self.startsPerSecond
             settings["state-dir"] = self.stateDirectory
@@ -160,12 +173,10 @@ def settingsOf(
     role = finder.find("role", _role, None, "")
     if not role.value:
         raise ValueError(f"--role is missing: {' or '.join(ROLES)}")
-    if role.value == "client" and "max-tasks" in options:
-        raise ValueError("--max-tasks is for the role remote")
-    if role.value == "remote":
-        for name in _CLIENT_ONLY:
-            if name in options:
-                raise ValueError(f"--{name} is for the role client")
+    other, names = ("client", _CLIENT_ONLY) if role.value == "remote" else ("remote", _REMOTE_ONLY)
+    for name in names:
+        if name in options:
+            raise ValueError(f"--{name} is for the role {other}")
 
     config = finder.find("config", _file, None, "")
     configuration = Configuration()
@@ -204,6 +215,14 @@ def settingsOf(
             _showPorts,
         ),
         finder.find("callback", values.callback, configuration.callback, "auto"),
+        finder.find("advertise", values.advertise, configuration.advertise, ""),
+        finder.find(
+            "callback-host",
+            partial(_callbackHosts, resolve=resolve),
+            configuration.callbackHosts or None,
+            (),
+            lambda pairs: " ".join(f"{client}={address}" for client, address in pairs),
+        ),
         finder.find(
             "port-release-time",
             values.releaseTime,
@@ -297,6 +316,20 @@ def _allowedHosts(text: str, resolve: Resolve) -> tuple[AllowedHost, ...]:
             told = f"host {host!r} is not known ({error.strerror or error})"
             raise ValueError(f"expected a host with an address, {told}") from error
         found.append(AllowedHost(host, Level.named(level), addresses, "--allow"))
+    return tuple(found)
+
+
+def _callbackHosts(text: str, resolve: Resolve) -> tuple[tuple[str, str], ...]:
+    found = []
+    for word in text.replace(",", " ").split():
+        client, equals, address = word.partition("=")
+        if not (equals and client):
+            raise ValueError(f"expected CLIENT=ADDRESS, found {word!r}")
+        try:
+            found += [(each, callbackHost(address)) for each in resolve(client)]
+        except OSError as error:
+            told = f"host {client!r} is not known ({error.strerror or error})"
+            raise ValueError(f"expected a host with an address, {told}") from error
     return tuple(found)
 
 

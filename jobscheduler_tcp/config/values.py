@@ -10,6 +10,7 @@ import re
 import sys
 from ipaddress import ip_address
 
+from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.messages import CallbackMode
 
 # Seconds that a port rests whose connection we closed first: Linux's TIME_WAIT,
@@ -119,6 +120,20 @@ def callback(text: str) -> str:
     if text not in modes:
         raise ValueError(f"expected one of {', '.join(modes)}, found {text!r}")
     return text
+
+
+def callbackHosts(text: str) -> tuple[str, ...]:
+    """
+    Addresses at which a client may be called back.
+    """
+    return tuple(map(callbackHost, text.replace(",", " ").split()))
+
+
+def advertise(text: str) -> str:
+    """
+    One of them, or none.
+    """
+    return callbackHost(text) if text else ""
 
 
 def portRange(text: str) -> tuple[int, int]:
