@@ -1,0 +1,90 @@
+"""
+A client behind a router that translates its address.
+"""
+
+from __future__ import annotations
+
+from tests.integration.namespaces import PORT, NamespaceTestCase, Network
+
+# The router's address on the remote's side: all that the remote sees of the client.
+OUTSIDE = "10.99.2.254"
+# Another address of the router, as of a second line; nothing comes from there.
+SECOND = "10.99.2.253"
+
+# What every router at home does, and one port that it passes on to the client.
+MASQUERADE = """
+table ip nat {
+    chain postrouting {
+        type nat hook postrouting priority srcnat; policy accept;
+        oifname "remote" masquerade
+    }
+}
+"""
+FORWARD = f"""
+table ip forward {{
+    chain prerouting {{
+        type nat hook prerouting priority dstnat; policy accept;
+        iifname "remote" ip daddr {SECOND} tcp dport 59990-59999 dnat to 10.99.1.1
+    }}
+}}
+"""
+
+
+class NatTests(NamespaceTestCase):
+    """
+    Masquerading, with and without a forwarded port.
+    """
+
+    async def behind(self, *options: str) -> Network:
+        """
+        A client behind NAT, and a remote that knows it by the router's address.
+        """
+        network = self.network(routed=True)
+        middle = network.between
+        middle.run("ip", "addr", "add", f"{SECOND}/24", "dev", "remote")
+        middle.nft(MASQUERADE)
+        # The remote has no way to the network behind the router.
+        network.remote.run("ip", "route", "del", "default")
+        allow = ("--listen", f"tcp:{PORT}", "--allow", f"{OUTSIDE}=all")
+        await self.serviceAt(network.remote, "remote", *allow, *options)
+        return network
+
+    async def run_(self, network: Network, *options: str, code: int = 0) -> tuple[str, str]:
+        """
+        Run a job at the client.
+
+        @return: what it prints, and what is told of it.
+        """
+        where = f"{network.remote.address}:{PORT}"
+        ports = ("--callback-ports", "59990-59999")
+        run = self.jsremoteAt(
+            network.client, "run", where, *ports, *options, "--verbose", "--", "echo", "done"
+        )
+        return await self.finished(run, code), run.errors.decode()
+
+    async def test_advertise(self) -> None:
+        """
+        With a forwarded port, an address of the router that the client names and
+        the remote lists, tasks are confirmed on connections that the remote makes;
+        an address that is not listed is refused, and not called.
+        """
+        network = await self.behind("--callback-host", f"{OUTSIDE}={SECOND}")
+        network.between.nft(FORWARD)
+        for mode in ("own", "shared", "auto"):
+            options = ("--advertise", SECOND, "--callback", mode)
+            printed, told = await self.run_(network, *options)
+            self.assertEqual(printed, "done\n", told)
+            self.assertNotIn("passive", told)
+        other = ("--advertise", "10.99.2.252", "--callback", "own")
+        printed, told = await self.run_(network, *other, code=77)
+        self.assertEqual(printed, "")
+        self.assertIn("10.99.2.252 is not listed for a client at 10.99.2.254", told)
+
+    async def test_withoutForwarding(self) -> None:
+        """
+        Without any of it mode auto gets through, by passive.
+        """
+        network = await self.behind()
+        printed, told = await self.run_(network)
+        self.assertEqual(printed, "done\n")
+        self.assertIn("in callback mode passive from now on", told)
