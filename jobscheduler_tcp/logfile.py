@@ -6,6 +6,7 @@ spends as much as in all of its messages.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from collections.abc import Callable, Mapping
@@ -92,13 +93,19 @@ def observerFor(
 
     @param later: calls something when no signal is being handled.
     @return: C{None} if they name another kind of log.
+    @raise SystemExit: this, or the file for the pid, cannot be written. Twisted would
+        have a traceback for it.
     """
+    _checkPidfile(options)
     if options.get("logger") is not None or options.get("syslog"):
         return None
     name, foreground = options.get("logfile"), options.get("nodaemon")
     if name == "-" or (foreground and not name):
         return logFileObserver(sys.stdout) if foreground else None  # twistd says what is wrong
-    file = LogFile.fromFullPath(name or "twistd.log")
+    try:
+        file = LogFile.fromFullPath(name or "twistd.log")
+    except OSError as error:
+        raise _unwritable(name or "twistd.log", error, "name another with --logfile") from error
 
     def rotate(number: int, frame: FrameType | None) -> None:
         later(file.rotate)
@@ -106,3 +113,24 @@ def observerFor(
     if not signal.getsignal(signal.SIGUSR1):
         signal.signal(signal.SIGUSR1, rotate)
     return logFileObserver(file)
+
+
+def _checkPidfile(options: Mapping[str, Any]) -> None:
+    """
+    Try the file for the pid, while somebody is there to read why it is none.
+    """
+    path = options.get("pidfile")
+    if not path or options.get("chroot"):
+        return
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        os.unlink(path)
+    except FileExistsError:
+        pass  # somebody was quicker than we are; twistd overwrites it
+    except OSError as error:
+        hint = "name another with --pidfile=, or none at all with nothing after it"
+        raise _unwritable(path, error, hint) from error
+
+
+def _unwritable(path: str, error: OSError, hint: str) -> SystemExit:
+    return SystemExit(f"jsremote: {path}: cannot be written: {error.strerror or error}; {hint}")

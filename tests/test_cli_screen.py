@@ -4,7 +4,10 @@ What the command line draws: the diagram of a job, and the state of a service.
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
+import sys
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -163,6 +166,21 @@ class SceneTests(SynchronousTestCase):
             faults = self.scene.faults(stdout, stderr, code)
             self.assertEqual(len(faults), 1)
             self.assertIn(f"WRONG: {faults[0]}", self.scene.closing(faults))
+
+    def test_typed(self) -> None:
+        """
+        What it tells to type works where it is typed, whether the environment is active or not.
+        """
+        self.play()
+        for found, directory, words in (
+            ("/venv/bin/twistd", "/", " twistd -n "),
+            (None, "/clone", " .venv/bin/twistd -n "),
+            (None, "/clones", " /clone/.venv/bin/twistd -n "),
+        ):
+            self.patch(shutil, "which", lambda program, found=found: found)
+            self.patch(os, "getcwd", lambda directory=directory: directory)
+            self.patch(sys, "executable", "/clone/.venv/bin/python3")
+            self.assertIn(words, "\n".join(self.scene.closing([])))
 
     def test_logged(self) -> None:
         """

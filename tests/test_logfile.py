@@ -155,6 +155,24 @@ class ObserverTests(SynchronousTestCase):
         self.assertIn("Task one runs", path.read_text())
         self.assertTrue(callable(signal.getsignal(signal.SIGUSR1)))
 
+    def test_unwritable(self) -> None:
+        """
+        A file that cannot be written ends the program with one line that tells
+        which, and what to do; nothing is left of one that can.
+        """
+        for option in ("logfile", "pidfile"):
+            path = str(Path(self.mktemp()) / "nowhere" / "it")
+            stop = self.assertRaises(SystemExit, self.observer, nodaemon=1, **{option: path})
+            words = f"jsremote: {path}: cannot be written: No such file or directory; name another"
+            self.assertIn(words, str(stop.code))
+            self.assertIn(f"--{option}", str(stop.code))
+        pidfile = Path(self.mktemp())
+        self.observer(nodaemon=1, pidfile=str(pidfile))
+        self.assertFalse(pidfile.exists())
+        pidfile.write_text("7")
+        self.observer(nodaemon=1, pidfile=str(pidfile))
+        self.assertEqual(pidfile.read_text(), "7")
+
     def test_others(self) -> None:
         """
         Another kind of log is left to twistd, and so is what it refuses.

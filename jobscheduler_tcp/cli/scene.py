@@ -149,4 +149,5 @@ def _typed(program: str) -> str:
     """
     if shutil.which(program) is not None:
         return program
-    return os.path.relpath(os.path.join(os.path.dirname(sys.executable), program))
+    path = os.path.join(os.path.dirname(sys.executable), program)
+    return path.removeprefix(os.path.join(os.getcwd(), ""))
