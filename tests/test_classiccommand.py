@@ -159,6 +159,30 @@ class ClassicCommandConnectionTests(SynchronousTestCase):
         self.assertIsInstance(answer, TaskTaken, name)
         self.assertIsNotNone(remote.lost, name)
 
+    def test_withdrawn(self) -> None:
+        """
+        Who needs the answer to the start no more, for the task ran at once and
+        is over, hears neither of it nor of the loss of the connection.
+        """
+        for comes in (b"<spooler><answer><process process_id='7'/></answer></spooler>\0", b""):
+            connection = self.connection()
+            answers: list[Answer | Failure] = []
+            message = StartTask(0, TASK, 59999, bytes(16), Work(script="x"), CallbackMode.OWN)
+            answer = connection.request(message)
+            answer.addBoth(answers.append)
+            self.network.flush()
+            connection.withdraw(answer)
+            remote = self.remotes[-1]
+            remote.transport.write(comes)
+            self.network.flush()
+            connection.close()
+            self.network.flush()
+            close = b"<remote_scheduler.remote_task.close process_id='7'/>"
+            self.assertEqual(close in remote.heard, bool(comes))
+            connection.abort()
+            self.network.flush()
+            self.assertEqual(answers, [])
+
     def test_refused(self) -> None:
         """
         A recorded refusal is told at once, where a real client waits for 60

@@ -387,6 +387,15 @@ class SessionTests(SynchronousTestCase):
         self.written(Stream.STDERR)
         self.successResultOf(flushed)
 
+    def test_lastWords(self) -> None:
+        """
+        When the program ends nothing is begun to be written any more: the
+        thread that it takes would not start, and be waited for.
+        """
+        self.session.close()
+        self.session.say("jsremote: late")
+        self.assertEqual(self.hands[2].calls, [])
+
 
 class Threads:
     """

@@ -182,6 +182,7 @@ class _Run:
                 signal.signal(number, self._signalled)
         self._reactor.callWhenRunning(lambda: Deferred.fromCoroutine(self._run()))
         self._reactor.run(installSignalHandlers=False)
+        self._session.close()
         assert self._status is not None
         return self._status
 

@@ -46,6 +46,7 @@ class Session:
         self._hasInput = hasInput
         self._inlet: Inlet | None = None
         self._paused = False
+        self._closed = False
         self._outlets = {
             stream: Outlet(
                 stream.value,
@@ -60,7 +61,17 @@ class Session:
         """
         A line of our own, on stderr after what the task printed.
         """
+        if self._closed:
+            return
         self._outlets[Stream.STDERR].write(f"{line}\n".encode(errors="backslashreplace"))
+
+    def close(self) -> None:
+        """
+        Write nothing more: everything is flushed, and the program ends. What is
+        logged even later would wait for a thread that an interpreter which shuts
+        down does not start.
+        """
+        self._closed = True
 
     def flushed(self) -> Deferred[None]:
         """

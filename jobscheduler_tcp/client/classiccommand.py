@@ -31,7 +31,7 @@ from jobscheduler_tcp.errors import (
     RemoteUnreachable,
 )
 from jobscheduler_tcp.messages import Answer, KillTask, Request, StartTask, TaskKilled, TaskTaken
-from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.sockets import promptly, settle
 from jobscheduler_tcp.wire.documents import Element, parse
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
 
@@ -91,6 +91,7 @@ class ClassicCommandProtocol(Protocol):
         Remember who it is.
         """
         settle(self.transport)
+        self._write = promptly(self.transport)
         self.host = getattr(self.transport.getPeer(), "host", "")
 
     def dataReceived(self, data: bytes) -> None:
@@ -124,7 +125,7 @@ class ClassicCommandProtocol(Protocol):
     def _askNext(self) -> None:
         if self._asked is None and self._waiting:
             document, self._asked = self._waiting.popleft()
-            self.transport.write(document.encode("ascii"))
+            self._write(document.encode("ascii"))
 
     def _tell(self, asked: Deferred[Element], root: Element) -> None:
         answers = [child for each in root.children for child in each.children]
@@ -176,6 +177,8 @@ class ClassicCommandConnection:
         self._number: int | None = None
         self._connecting: Deferred[ClassicCommandProtocol] | None = None
         self._timer: IDelayedCall | None = None
+        # Who waits for the answer to the start.
+        self._starting: Deferred[Answer] | None = None
         self._killing = False
         self._killed = False  # the kill was answered
         self._gone: list[Deferred[None]] = []
@@ -191,7 +194,10 @@ class ClassicCommandConnection:
         """
         match message:
             case StartTask():
-                return Deferred.fromCoroutine(self._start(message))
+                starting: Deferred[Answer] = Deferred()
+                self._starting = starting
+                Deferred.fromCoroutine(self._start(message)).addBoth(self._started)
+                return starting
             case KillTask():
                 return self._kill(message)
             case _:
@@ -199,8 +205,11 @@ class ClassicCommandConnection:
 
     def withdraw(self, answer: Deferred[Answer]) -> None:
         """
-        Need no answer any more. The connection stays: the task belongs to it.
+        Need no answer any more: the Deferred will not fire. The connection
+        stays, the task belongs to it.
         """
+        if answer is self._starting:
+            self._starting = None
 
     def isRemote(self, host: str) -> bool:
         """
@@ -269,6 +278,11 @@ class ClassicCommandConnection:
             )
         if self._protocol is not None:
             self._protocol.transport.loseConnection()
+
+    def _started(self, answer: Answer | Failure) -> None:
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            starting.callback(answer)
 
     async def _start(self, message: StartTask) -> Answer:
         self._waiting = []
