@@ -21,6 +21,7 @@ from benchmarks.figures import Report
 from benchmarks.floor import PROGRAM, Floor, FloorProgram
 from benchmarks.ours import Figures, Ours, childrenTime, ours, timeOfVersion
 from benchmarks.services import freePort
+from benchmarks.strangers import delays
 from jobscheduler_tcp.remote.service import DESCRIPTOR_RESERVE, DESCRIPTORS_OF_A_TASK
 
 TRUE: dict[str, Any] = {"command": [PROGRAM]}
@@ -55,9 +56,10 @@ class Size:
     output: int = 256 * 2**20
     lines: int = 1_000_000
     versions: int = 3
+    strangers: int = 1000
 
 
-SMOKE = Size(20, 5, 30, (20,), 20, 2**20, 1000, 1)
+SMOKE = Size(20, 5, 30, (20,), 20, 2**20, 1000, 1, 20)
 
 
 class Round:
@@ -232,6 +234,17 @@ class Round:
             add(f"{name}: processor of the {what}", "s/GiB", seconds / gibibytes)
         return figures["seconds"]
 
+    def strangers(self) -> None:
+        """
+        A start while others call at its callback port.
+        """
+        with ours() as pair:
+            peace, among = delays(pair, self._size.strangers)
+        name = f"start among {self._size.strangers:,} strangers and 10 silent ones"
+        self._report.add("start in peace", "ms", peace * 1e3)
+        self._report.add(name, "ms", among * 1e3)
+        self._report.add(f"{name}: later by", "ms", (among - peace) * 1e3)
+
     def version(self) -> None:
         """
         The start of the command.
@@ -304,5 +317,6 @@ MEASUREMENTS: dict[str, Callable[[Round], None]] = {
     "sleeping": Round.sleeping,
     "connections": Round.connections,
     "output": Round.output,
+    "strangers": Round.strangers,
     "version": Round.version,
 }
