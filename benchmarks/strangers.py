@@ -46,7 +46,6 @@ def _delay(pair: Ours, silent: int, strangers: int) -> float:
         # So that the port is open as long as we want.
         os.kill(pair.remote.pid, signal.SIGSTOP)
         try:
-            asked = perf_counter()
             task = pool.submit(pair.tasks, 1, 1, {"command": [PROGRAM]})
             port = _open(task)
             for _ in range(silent):
@@ -58,7 +57,8 @@ def _delay(pair: Ours, silent: int, strangers: int) -> float:
             os.kill(pair.remote.pid, signal.SIGCONT)
         for number in range(strangers // 2):
             _call(port, number)
-        return task.result()["start50"] - (goes - asked)
+        figures = task.result()
+        return figures["since"] + figures["start50"] - goes
 
 
 def _call(port: int, number: int) -> None:
