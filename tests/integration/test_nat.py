@@ -5,6 +5,7 @@ A client behind a router that translates its address.
 from __future__ import annotations
 
 from tests.integration.namespaces import PORT, NamespaceTestCase, Network
+from tests.integration.test_namespaces import STARTS
 
 # The router's address on the remote's side: all that the remote sees of the client.
 OUTSIDE = "10.99.2.254"
@@ -35,7 +36,7 @@ class NatTests(NamespaceTestCase):
     Masquerading, with and without a forwarded port.
     """
 
-    async def behind(self, *options: str) -> Network:
+    async def behind(self, *options: str, allow: bool = True) -> Network:
         """
         A client behind NAT, and a remote that knows it by the router's address.
         """
@@ -45,8 +46,9 @@ class NatTests(NamespaceTestCase):
         middle.nft(MASQUERADE)
         # The remote has no way to the network behind the router.
         network.remote.run("ip", "route", "del", "default")
-        allow = ("--listen", f"tcp:{PORT}", "--allow", f"{OUTSIDE}=all")
-        await self.serviceAt(network.remote, "remote", *allow, *options)
+        if allow:
+            options = ("--allow", f"{OUTSIDE}=all", *options)
+        await self.serviceAt(network.remote, "remote", "--listen", f"tcp:{PORT}", *options)
         return network
 
     async def run_(self, network: Network, *options: str, code: int = 0) -> tuple[str, str]:
@@ -79,6 +81,43 @@ class NatTests(NamespaceTestCase):
         printed, told = await self.run_(network, *other, code=77)
         self.assertEqual(printed, "")
         self.assertIn("10.99.2.252 is not listed for a client at 10.99.2.254", told)
+
+    async def test_configured(self) -> None:
+        """
+        The client and the remote say it in their files: a process class has an
+        address, and others have that of the option.
+        """
+        allowed = self.write(
+            "remote.xml",
+            f'<spooler><config><security><allowed_host host="{OUTSIDE}" level="all" '
+            f'callback_hosts="{SECOND}"/></security></config></spooler>',
+        )
+        network = await self.behind("--config", allowed, allow=False)
+        network.between.nft(FORWARD)
+        job = '<script language="shell">sleep 60</script></job>'
+        for mine, option in ((f'advertise="{SECOND}"', "10.99.2.252"), ("", SECOND)):
+            config = self.write(
+                "client.xml",
+                '<spooler><config><process_classes><process_class name="far" callback="own" '
+                f'{mine} remote_scheduler="{network.remote.address}:{PORT}"/></process_classes>'
+                f'<jobs><job name="sleep" process_class="far" tasks="3">{job}</jobs>'
+                "</config></spooler>",
+            )
+            client = await self.serviceAt(
+                *(network.client, "client", "--config", config, "--advertise", option),
+                *("--callback-ports", "59990-59999", "--state-dir", str(self.directory / "state")),
+            )
+            await self.finished(self.spawn(network.client, "-c", STARTS))
+            await self.until(lambda: len(self.called(network)) == 3)
+            client.transport.signalProcess("TERM")
+            await client.exits()
+            await self.until(lambda: not self.called(network))
+
+    def called(self, network: Network) -> list[list[str]]:
+        """
+        The connections from the remote to the address that the client names.
+        """
+        return network.remote.sockets("established", "dst", SECOND)
 
     async def test_withoutForwarding(self) -> None:
         """
