@@ -31,7 +31,7 @@ from jobscheduler_tcp.errors import (
     RemoteUnreachable,
 )
 from jobscheduler_tcp.messages import Answer, KillTask, Request, StartTask, TaskKilled, TaskTaken
-from jobscheduler_tcp.sockets import promptly, settle
+from jobscheduler_tcp.sockets import settle
 from jobscheduler_tcp.wire.documents import Element, parse
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
 
@@ -91,7 +91,6 @@ class ClassicCommandProtocol(Protocol):
         Remember who it is.
         """
         settle(self.transport)
-        self._write = promptly(self.transport)
         self.host = getattr(self.transport.getPeer(), "host", "")
 
     def dataReceived(self, data: bytes) -> None:
@@ -125,7 +124,7 @@ class ClassicCommandProtocol(Protocol):
     def _askNext(self) -> None:
         if self._asked is None and self._waiting:
             document, self._asked = self._waiting.popleft()
-            self._write(document.encode("ascii"))
+            self.transport.write(document.encode("ascii"))
 
     def _tell(self, asked: Deferred[Element], root: Element) -> None:
         answers = [child for each in root.children for child in each.children]
