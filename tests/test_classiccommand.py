@@ -278,6 +278,26 @@ class ClassicCommandConnectionTests(SynchronousTestCase):
         self.assertIsInstance(self.successResultOf(killed), TaskKilled)
         connection.close()
 
+    def test_killedTwice(self) -> None:
+        """
+        Who kills again hears the answer to the first kill: no second close is
+        sent, neither before that answer nor after it.
+        """
+        connection, _ = self.start()
+        remote = self.remotes[-1]
+        remote.transport.write(b'<spooler><answer><process process_id="7"/></answer></spooler>\n\0')
+        self.network.flush()
+        kills = [connection.request(KillTask(0, TASK)) for _ in range(2)]
+        self.network.flush()
+        remote.transport.write(b"<spooler><answer><ok/></answer></spooler>\0")
+        self.network.flush()
+        kills.append(connection.request(KillTask(0, TASK)))
+        connection.close()
+        self.network.flush()
+        for killed in kills:
+            self.assertIsInstance(self.successResultOf(killed), TaskKilled)
+        self.assertEqual(remote.heard.count(b"close"), 1)
+
     def test_killOfNothing(self) -> None:
         """
         What was not started cannot be killed, and is told as such.

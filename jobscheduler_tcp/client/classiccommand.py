@@ -180,6 +180,9 @@ class ClassicCommandConnection:
         self._starting: Deferred[Answer] | None = None
         self._killing = False
         self._killed = False  # the kill was answered
+        self._dead = False  # with success
+        # Who waits for the answer to the kill.
+        self._kills: list[Deferred[Answer]] = []
         self._gone: list[Deferred[None]] = []
         self._over = False
         # Kills that wait for the answer to the start.
@@ -343,15 +346,22 @@ class ClassicCommandConnection:
             return numbered.addCallback(lambda _: self._kill(message))
         if self._protocol is None or self._number is None or self._over:
             return fail(ConnectionClosed("the task cannot be killed: it is not known there"))
+        if self._dead:
+            return succeed(TaskKilled(0, message.task))
         self._killing = True
-        killed = self._protocol.ask(_KILL.format(number=self._number))
-        return killed.addBoth(self._killedIt, message)
+        killed: Deferred[Answer] = Deferred()
+        self._kills.append(killed)
+        if len(self._kills) == 1:  # else it is asked for, and not twice (3.4)
+            asked = self._protocol.ask(_KILL.format(number=self._number))
+            asked.addBoth(self._killedIt, message)
+        return killed
 
-    def _killedIt(self, answer: Element | Failure, message: KillTask) -> Answer:
+    def _killedIt(self, answer: Element | Failure, message: KillTask) -> None:
         self._killed = True
-        if isinstance(answer, Failure):
-            answer.raiseException()
-        if self._over and self._protocol is not None:
+        self._dead = not isinstance(answer, Failure)
+        if self._dead and self._over and self._protocol is not None:
             self._protocol.transport.loseConnection()
-        # The classic dialect does not tell who died.
-        return TaskKilled(0, message.task, 1)
+        kills, self._kills = self._kills, []
+        for each in kills:
+            # The classic dialect does not tell who died.
+            each.callback(answer if isinstance(answer, Failure) else TaskKilled(0, message.task, 1))
