@@ -255,7 +255,7 @@ class Examination:
             dialect="extended",
             version=welcome.version,
             instance=welcome.instance,
-            modes=list(welcome.capabilities),
+            modes=[mode.value for mode in CallbackMode if mode.value in welcome.capabilities],
         )
         times = []
         for _ in range(PINGS):

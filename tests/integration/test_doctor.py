@@ -52,6 +52,7 @@ class DoctorTests(CommandTestCase):
             ],
         )
         self.assertEqual(legs["negotiation"]["dialect"], "extended")
+        self.assertEqual(legs["negotiation"]["modes"], ["own", "shared", "passive"])
         self.assertEqual(len(legs["round trip"]["pings"]), 5)
         # One clock for both: the offset is nothing, and the error says how sure that is.
         self.assertLessEqual(abs(legs["clocks"]["offset"]), legs["clocks"]["error"] + 0.05)
