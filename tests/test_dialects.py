@@ -24,7 +24,7 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote import command
 from jobscheduler_tcp.remote.returnvalues import VARIABLE
 from jobscheduler_tcp.security import Level
-from jobscheduler_tcp.testing import End, FakeProcess, MemoryNetwork
+from jobscheduler_tcp.testing import End, FakeProcess, MemoryConnection, MemoryNetwork
 from tests.placed import FakeRunner, placingWith
 from tests.scripted import ScriptedRemote
 from tests.test_flow import CALLBACK, CLIENT, CODE, REMOTE, Diagram
@@ -355,6 +355,26 @@ class ClassicTests(Behaviours, SynchronousTestCase):
         diagram.network.advance(5)
         self.assertEqual(self.successResultOf(job.done).exitCode, CODE)
         diagram.stop(self)
+
+    def test_stopBeforeBegin(self) -> None:
+        """
+        A client that stops while the remote says nothing more leaves the job, and
+        what it hears of it afterwards is no news.
+        """
+        diagram = self.diagram()
+
+        def hang(connection: MemoryConnection) -> None:
+            if connection.server.port == CALLBACK:
+                connection.cutAfter(End.CLIENT, 60, "silence")
+
+        diagram.network.onConnection = hang
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        self.assertNoResult(job.done)
+        diagram.stop(self)
+        self.assertIn(self.successResultOf(job.done).reason, (Reason.LOST, Reason.NOT_STARTED))
+        self.assertEqual(self.flushLoggedErrors(), [])
+        self.assertEqual(diagram.launcher.launched, [])
 
     def test_notExpressible(self) -> None:
         """

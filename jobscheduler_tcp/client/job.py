@@ -283,6 +283,7 @@ _over.upon(JobInputs.cancel).loop().returns(None)
 _over.upon(JobInputs.notListening).loop().returns(None)
 _over.upon(JobInputs.claimLost).loop().returns(None)
 _over.upon(JobInputs.lost).loop().returns(None)
+_over.upon(JobInputs.ended).loop().returns(None)
 _over.upon(JobInputs.endAcknowledged).loop().returns(None)
 
 _Machine = indexed(_builder.build())
