@@ -85,6 +85,12 @@ with socket.create_connection(("127.0.0.1", 4444)) as caller:
 """
 
 
+# The callback ports of a host; an outgoing command connection may have any port
+# that the kernel likes, also one of theirs.
+FOUR_PORTS = f"( sport >= :59996 and sport <= :59999 and dport != :{PORT} )"
+CALLBACKS = f"( sport >= :59900 and sport <= :59999 and dport != :{PORT} )"
+
+
 class PortsTests(NamespaceTestCase):
     """
     The callback ports of a client.
@@ -102,10 +108,10 @@ class PortsTests(NamespaceTestCase):
         program = self.tasks(network, tasks=TASKS, parallel=4, low=59996, high=59999)
         resting = []
         while not program.ended.called:
-            resting += network.client.sockets("time-wait", "sport", ">=", ":59996")
+            resting += network.client.sockets("time-wait", FOUR_PORTS)
             await pause(0.3)
         told = json.loads(await self.finished(program))
-        resting += network.client.sockets("time-wait", "sport", ">=", ":59996")
+        resting += network.client.sockets("time-wait", FOUR_PORTS)
         self.assertEqual(told["outcomes"], {"exited 0": TASKS})
         self.assertEqual(told["warnings"], [])
         self.assertEqual(set(told["ports"]) - set(range(59996, 60000)), set())
@@ -166,23 +172,21 @@ class PortsTests(NamespaceTestCase):
         )
         await self.serviceAt(network.client, "client", "--config", config)
         await self.finished(self.spawn(network.client, "-c", STARTS))
-        await self.until(
-            lambda: len(network.client.sockets("established", "sport", ">=", ":59900")) >= 4
-        )
+        await self.until(lambda: len(network.client.sockets("established", CALLBACKS)) >= 4)
         table = json.loads(await self.finished(self.jsremoteAt(network.client, "ports", "--json")))
         rows = {row["port"]: row for row in table["ports"]}
         self.assertEqual(rows["59999"], {"port": "59999", "state": "foreign"})
         self.assertEqual(table["waiting"], "0")
         theirs = {
             local.rpartition(":")[2]: peer
-            for local, peer in network.client.sockets("established", "sport", ">=", ":59900")
+            for local, peer in network.client.sockets("established", CALLBACKS)
             if not local.endswith(":59999")
         }
         ours = {port: row["peer"] for port, row in rows.items() if row["state"] == "connected"}
         self.assertEqual(ours, theirs)
         self.assertEqual(len(ours), 3)
         self.assertEqual({row["job"] for row in rows.values() if "job" in row}, {"/sleep"})
-        listening = network.client.sockets("listening", "sport", ">=", ":59900")
+        listening = network.client.sockets("listening", CALLBACKS)
         self.assertEqual((table["listening"], listening), ("0", []))
         # Whatever becomes of the other end, the kernel looks after it.
         for host in (network.client, network.remote):
