@@ -21,8 +21,9 @@ from jobscheduler_tcp.plaincommands import Handler, Peer, Said
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.silentpeers import GRACE
 from jobscheduler_tcp.testing import MemoryNetwork, Stranger
-from jobscheduler_tcp.wire.documents import MAX_DOCUMENT, Element, element, parse
+from jobscheduler_tcp.wire.documents import Element, element, parse
 from jobscheduler_tcp.wire.http import MAX_HEAD, HTTPRefused, RequestSplitter, response
+from jobscheduler_tcp.wire.splitters import MAX_DOCUMENT
 
 SERVER = "10.0.0.2"
 PORT = 4444

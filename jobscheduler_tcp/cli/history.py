@@ -68,6 +68,7 @@ def log(client: tuple[str, int], task: int, follow: bool) -> int:
             continue
         if not follow or "reason" in found.attributes:
             return 0
+        # There is no reactor here: nothing else waits, and the port tells no news.
         time.sleep(LOOK)
 
 

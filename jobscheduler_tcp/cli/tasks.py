@@ -109,6 +109,7 @@ def _waitFor(client: tuple[str, int], number: str) -> Element | int:
             if tells and told != before:
                 print(f"\r{told:{len(before)}}", end="", file=sys.stderr, flush=True)
                 before = told
+            # There is no reactor here: nothing else waits, and the port tells no news.
             time.sleep(LOOK)
     finally:
         if before:

@@ -47,8 +47,7 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.sockets import settle
 from jobscheduler_tcp.wire.commands import decodeAnswer, encodeRequest
-from jobscheduler_tcp.wire.documents import MAX_GREETED
-from jobscheduler_tcp.wire.splitters import AnswerSplitter
+from jobscheduler_tcp.wire.splitters import MAX_GREETED, AnswerSplitter
 
 _HELLO_ID = 1
 _MAX_ID = 2**31 - 1

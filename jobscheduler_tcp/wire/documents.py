@@ -12,12 +12,6 @@ from xml.parsers.expat import ErrorString, ExpatError, ParserCreate
 
 from jobscheduler_tcp.errors import RemoteProtocolError
 
-# Also by their names here: who reads a connection needs both modules.
-from jobscheduler_tcp.wire.splitters import MAX_DOCUMENT as MAX_DOCUMENT  # noqa: PLC0414
-from jobscheduler_tcp.wire.splitters import MAX_GREETED as MAX_GREETED  # noqa: PLC0414
-from jobscheduler_tcp.wire.splitters import AnswerSplitter as AnswerSplitter  # noqa: PLC0414
-from jobscheduler_tcp.wire.splitters import DocumentSplitter as DocumentSplitter  # noqa: PLC0414
-
 # The encodings that expat knows itself, and those of Windows installations.
 # With any other, expat would ask Python's codecs, which have many.
 _ENCODINGS = frozenset({"utf-8", "iso-8859-1", "us-ascii", "utf-16", "windows-1252", "iso-8859-15"})

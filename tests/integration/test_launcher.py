@@ -39,7 +39,7 @@ ENVIRONMENT = {"PATH": os.defpath, "LANG": "C"}
 
 # Prints the number of each of its five processes: the main one, a child, one in
 # a process group and one in a session of its own, and a daemon that nobody is
-# the parent of. All ignore SIGTERM.
+# the parent of. All ignore SIGTERM, and sleep until the test kills them.
 NASTY = """
 import os, signal, time
 
