@@ -50,8 +50,8 @@ from jobscheduler_tcp.wire.variants import (
     NewObject,
     Reference,
     Variant,
-    Writer,
     bstr,
+    variantBytes,
     variants,
 )
 from tests import recordings
@@ -243,9 +243,8 @@ class CodecTests(SynchronousTestCase):
         """
         Example (m): a floating point number travels as text.
         """
-        writer = Writer()
-        writer.variant(Variant(VT.R8, 1.5))
-        self.assertEqual(writer.written(), b"\0\0\0\5s\x161.5000000000000000e+00")
+        written = variantBytes(Variant(VT.R8, 1.5))
+        self.assertEqual(written, b"\0\0\0\5s\x161.5000000000000000e+00")
 
     def test_failed(self) -> None:
         """

@@ -7,10 +7,12 @@ do not tell.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeAlias
+from struct import Struct, error
+from typing import Any, TypeAlias
 
-from jobscheduler_tcp.errors import RemoteProtocolError
+from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
 from jobscheduler_tcp.wire.variants import (
     EMPTY,
     MAX_ARGUMENTS,
@@ -19,8 +21,10 @@ from jobscheduler_tcp.wire.variants import (
     Reader,
     Reference,
     Variant,
-    Writer,
     guid,
+    referenceBytes,
+    stringBytes,
+    variantBytes,
 )
 
 # The server object that runs a task at the remote (protocol document 5.1).
@@ -44,6 +48,19 @@ E_POINTER = 0x80004003
 MEMBER_NOT_FOUND = 0x80020003
 UNKNOWN_NAME = 0x80020006
 BAD_VARIANT_TYPE = 0x80020008
+
+_INT32 = Struct(">i")
+_INT64 = Struct(">q")
+_RESULT = Struct(">I")
+_ANSWER = Struct(">cI")  # the result
+_OBJECT = Struct(">cQc")  # a call of an object: number, command
+_COMMAND = Struct(">Qc")  # the same without its first byte
+_CREATE = Struct(">cqc16s")  # session, command, class
+_CREATED = Struct(">ii")  # context, interfaces
+_GET_ID = Struct(">16sii")  # interface, locale, names
+_INVOKE = Struct(">i16sii")  # member, interface, locale, flags
+_COUNTS = Struct(">ii")  # arguments, names
+_PROBLEM = Struct(">ihh")  # argument, code, reserved
 
 
 @dataclass(frozen=True, slots=True)
@@ -266,51 +283,55 @@ def isCall(payload: bytes) -> bool:
 def encodeCall(call: Call) -> bytes:
     """
     The payload of a call, without its frame.
+
+    @raise LocalProtocolError: it has a value that cannot travel.
     """
-    writer = Writer()
-    match call:
-        case KeepAlive():
-            return b"K"
-        case CreateInstance():
-            writer.raw(b"S")
-            writer.int64(call.session)
-            writer.raw(b"C" + call.clsid)
-            writer.reference(call.outer)
-            writer.int32(call.context)
-            writer.int32(len(call.iids))
-            for iid in call.iids:
-                writer.raw(iid)
-        case CallMethod() | GetId() | Invoke() | QueryInterface() | Release():
-            _writeObjectCall(writer, call)
-    return writer.written()
+    try:
+        return _CALLS[type(call)](call)
+    except error as problem:
+        raise LocalProtocolError(f"{call} cannot be said: {problem}") from problem
 
 
-def _writeObjectCall(
-    writer: Writer, call: CallMethod | GetId | Invoke | QueryInterface | Release
-) -> None:
-    writer.raw(b"O")
-    writer.uint64(call.object)
-    match call:
-        case CallMethod():
-            writer.raw(b"A")
-            writer.string(call.name)
-            _writeArguments(writer, call.arguments, call.named)
-        case GetId():
-            writer.raw(b"G" + call.iid)
-            writer.int32(call.locale)
-            writer.int32(1)
-            writer.string(call.name)
-        case Invoke():
-            writer.raw(b"I")
-            writer.int32(call.number)
-            writer.raw(call.iid)
-            writer.int32(call.locale)
-            writer.int32(call.flags)
-            _writeArguments(writer, call.arguments, call.named)
-        case QueryInterface():
-            writer.raw(b"Q" + call.iid)
-        case Release():
-            writer.raw(b"R")
+def _createBytes(call: CreateInstance) -> bytes:
+    head = _CREATE.pack(b"S", call.session, b"C", call.clsid)
+    interfaces = _CREATED.pack(call.context, len(call.iids)) + b"".join(call.iids)
+    return head + referenceBytes(call.outer) + interfaces
+
+
+def _methodBytes(call: CallMethod) -> bytes:
+    head = _OBJECT.pack(b"O", call.object, b"A")
+    return head + stringBytes(call.name) + _argumentBytes(call)
+
+
+def _idBytes(call: GetId) -> bytes:
+    head = _OBJECT.pack(b"O", call.object, b"G")
+    return head + _GET_ID.pack(call.iid, call.locale, 1) + stringBytes(call.name)
+
+
+def _invokeBytes(call: Invoke) -> bytes:
+    head = _OBJECT.pack(b"O", call.object, b"I")
+    member = _INVOKE.pack(call.number, call.iid, call.locale, call.flags)
+    return head + member + _argumentBytes(call)
+
+
+def _argumentBytes(call: CallMethod | Invoke) -> bytes:
+    arguments, named = call.arguments, call.named
+    counts = _COUNTS.pack(len(arguments), len(named))
+    if not arguments:
+        return counts
+    names = b"".join(map(_INT32.pack, named))
+    return b"".join([counts, names, *map(variantBytes, reversed(arguments))])
+
+
+_CALLS: dict[type, Callable[[Any], bytes]] = {
+    KeepAlive: lambda call: b"K",
+    CreateInstance: _createBytes,
+    CallMethod: _methodBytes,
+    GetId: _idBytes,
+    Invoke: _invokeBytes,
+    QueryInterface: lambda call: _OBJECT.pack(b"O", call.object, b"Q") + call.iid,
+    Release: lambda call: _OBJECT.pack(b"O", call.object, b"R"),
+}
 
 
 def decodeCall(payload: bytes) -> Call:
@@ -323,48 +344,47 @@ def decodeCall(payload: bytes) -> Call:
     reader = Reader(payload)
     kind = reader.raw(1)
     call: Call
-    if kind == b"K":
+    if kind == b"O":
+        call = _decodeObjectCall(reader)
+    elif kind == b"K":
         call = KeepAlive()
     elif kind == b"S":
-        session = reader.int64()
-        if session != 0:
-            raise RemoteProtocolError("Z-REMOTE-104  the session is not known")
-        if reader.raw(1) != b"C":
-            raise RemoteProtocolError("Z-REMOTE-105  the command of the session is not known")
-        clsid = reader.raw(16)
-        outer = reader.reference()
-        context = reader.int32()
-        iids = tuple(reader.raw(16) for _ in range(reader.count(smallest=16)))
-        call = CreateInstance(clsid, iids, outer, context, session)
-    elif kind == b"O":
-        call = _decodeObjectCall(reader)
+        call = _decodeCreate(reader)
     else:
         raise RemoteProtocolError("Z-REMOTE-106  the class of the message is not known")
     reader.finish()
     return call
 
 
+def _decodeCreate(reader: Reader) -> CreateInstance:
+    (session,) = reader.unpack(_INT64)
+    if session != 0:
+        raise RemoteProtocolError("Z-REMOTE-104  the session is not known")
+    if reader.raw(1) != b"C":
+        raise RemoteProtocolError("Z-REMOTE-105  the command of the session is not known")
+    clsid = reader.raw(16)
+    outer = reader.reference()
+    context = reader.int32()
+    iids = tuple(reader.raw(16) for _ in range(reader.count(smallest=16)))
+    return CreateInstance(clsid, iids, outer, context, session)
+
+
 def _decodeObjectCall(reader: Reader) -> Call:
-    number = reader.uint64()
-    command = reader.raw(1)
+    number, command = reader.unpack(_COMMAND)
+    if command == b"R":
+        return Release(number)
+    if command == b"I":
+        member, iid, locale, flags = reader.unpack(_INVOKE)
+        arguments, named = _readArguments(reader)
+        return Invoke(number, member, flags, arguments, named, iid, locale)
     if command == b"A":
         name = reader.string()
         return CallMethod(number, name, *_readArguments(reader))
-    if command == b"I":
-        member = reader.int32()
-        iid = reader.raw(16)
-        locale = reader.int32()
-        flags = reader.int32()
-        arguments, named = _readArguments(reader)
-        return Invoke(number, member, flags, arguments, named, iid, locale)
     if command == b"G":
-        iid = reader.raw(16)
-        locale = reader.int32()
-        if reader.int32() != 1:
+        iid, locale, count = reader.unpack(_GET_ID)
+        if count != 1:
             raise RemoteProtocolError("Z-REMOTE-124  only one name can be asked for")
         return GetId(number, reader.string(), iid, locale)
-    if command == b"R":
-        return Release(number)
     if command == b"Q":
         return QueryInterface(number, reader.raw(16))
     raise RemoteProtocolError("Z-REMOTE-106  the command for the object is not known")
@@ -373,38 +393,62 @@ def _decodeObjectCall(reader: Reader) -> Call:
 def encodeAnswer(answer: CallAnswer) -> bytes:
     """
     The payload of an answer, without its frame.
+
+    @raise LocalProtocolError: it has a value that cannot travel.
     """
-    writer = Writer()
-    writer.raw(b"E" if isinstance(answer, Failed) else b"A")
-    match answer:
-        case Done():
-            pass
-        case Failed():
-            for text in answer.texts:
-                writer.string(text)
-        case MethodCalled():
-            _writeResult(writer, answer.result)
-            writer.variant(answer.value)
-        case InstanceCreated():
-            _writeResult(writer, answer.result)
-            for result, reference in answer.objects:
-                _writeResult(writer, result)
-                writer.reference(reference)
-        case IdGiven():
-            _writeResult(writer, answer.result)
-            if not isFailure(answer.result):
-                writer.int32(answer.number)
-        case InterfaceGiven():
-            _writeResult(writer, answer.result)
-            if not isFailure(answer.result):
-                writer.reference(answer.reference)
-        case Invoked():
-            _writeResult(writer, answer.result)
-            if isFailure(answer.result):
-                _writeProblem(writer, answer)
-            else:
-                writer.variant(answer.value)
-    return writer.written()
+    try:
+        return _ANSWERS[type(answer)](answer)
+    except error as problem:
+        raise LocalProtocolError(f"{answer} cannot be said: {problem}") from problem
+
+
+def _createdBytes(answer: InstanceCreated) -> bytes:
+    parts = [_ANSWER.pack(b"A", answer.result)]
+    for result, reference in answer.objects:
+        parts += _RESULT.pack(result), referenceBytes(reference)
+    return b"".join(parts)
+
+
+def _givenBytes(answer: IdGiven) -> bytes:
+    head = _ANSWER.pack(b"A", answer.result)
+    return head if isFailure(answer.result) else head + _INT32.pack(answer.number)
+
+
+def _interfaceBytes(answer: InterfaceGiven) -> bytes:
+    head = _ANSWER.pack(b"A", answer.result)
+    return head if isFailure(answer.result) else head + referenceBytes(answer.reference)
+
+
+def _invokedBytes(answer: Invoked) -> bytes:
+    head = _ANSWER.pack(b"A", answer.result)
+    return head + (
+        _problemBytes(answer) if isFailure(answer.result) else variantBytes(answer.value)
+    )
+
+
+def _problemBytes(answer: Invoked) -> bytes:
+    problem = answer.problem or ExceptionInfo(scode=answer.result)
+    return b"".join(
+        [
+            _PROBLEM.pack(answer.argument, problem.code, problem.reserved),
+            stringBytes(problem.source),
+            stringBytes(problem.description),
+            stringBytes(problem.helpFile),
+            _INT32.pack(problem.helpContext),
+            _RESULT.pack(problem.scode),
+        ]
+    )
+
+
+_ANSWERS: dict[type, Callable[[Any], bytes]] = {
+    Done: lambda answer: b"A",
+    Failed: lambda answer: b"E" + b"".join(map(stringBytes, answer.texts)),
+    MethodCalled: lambda answer: _ANSWER.pack(b"A", answer.result) + variantBytes(answer.value),
+    InstanceCreated: _createdBytes,
+    IdGiven: _givenBytes,
+    InterfaceGiven: _interfaceBytes,
+    Invoked: _invokedBytes,
+}
 
 
 def decodeAnswer(payload: bytes, call: Call) -> CallAnswer:
@@ -436,7 +480,7 @@ def _decodeAnswer(reader: Reader, call: Call) -> CallAnswer:
             return MethodCalled(reader.variant(), result)
         case Invoke():
             if isFailure(result):
-                return Invoked(result, EMPTY, reader.int32(), _readProblem(reader))
+                return Invoked(result, EMPTY, *_readProblem(reader))
             return Invoked(result, reader.variant())
         case GetId():
             return IdGiven(result, 0 if isFailure(result) else reader.int32())
@@ -457,47 +501,26 @@ def isFailure(result: int) -> bool:
     return bool(result & 0x80000000)
 
 
-def _writeResult(writer: Writer, result: int) -> None:
-    writer.raw(result.to_bytes(4, "big"))
-
-
 def _readResult(reader: Reader) -> int:
-    return int.from_bytes(reader.raw(4), "big")
-
-
-def _writeArguments(writer: Writer, arguments: tuple[Variant, ...], named: tuple[int, ...]) -> None:
-    writer.int32(len(arguments))
-    writer.int32(len(named))
-    for name in named:
-        writer.int32(name)
-    for argument in reversed(arguments):
-        writer.variant(argument)
+    result: int = reader.unpack(_RESULT)[0]
+    return result
 
 
 def _readArguments(reader: Reader) -> tuple[tuple[Variant, ...], tuple[int, ...]]:
-    count = reader.int32()
+    count, names = reader.unpack(_COUNTS)
     if not 0 <= count <= MAX_ARGUMENTS:
         raise RemoteProtocolError(f"a call has {count} arguments")
-    named = tuple(reader.int32() for _ in range(reader.count(smallest=4, most=count)))
-    return tuple(reader.variant() for _ in range(count))[::-1], named
+    if not count and not names:
+        return (), ()
+    named = tuple(reader.int32() for _ in range(reader.checked(names, smallest=4, most=count)))
+    return tuple(reversed(reader.variants(count))), named
 
 
-def _writeProblem(writer: Writer, answer: Invoked) -> None:
-    problem = answer.problem or ExceptionInfo(scode=answer.result)
-    writer.int32(answer.argument)
-    writer.int16(problem.code)
-    writer.int16(problem.reserved)
-    writer.string(problem.source)
-    writer.string(problem.description)
-    writer.string(problem.helpFile)
-    writer.int32(problem.helpContext)
-    _writeResult(writer, problem.scode)
-
-
-def _readProblem(reader: Reader) -> ExceptionInfo:
-    return ExceptionInfo(
-        code=reader.int16(),
-        reserved=reader.int16(),
+def _readProblem(reader: Reader) -> tuple[int, ExceptionInfo]:
+    argument, code, reserved = reader.unpack(_PROBLEM)
+    return argument, ExceptionInfo(
+        code=code,
+        reserved=reserved,
         source=reader.string(),
         description=reader.string(),
         helpFile=reader.string(),

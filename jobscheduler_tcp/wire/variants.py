@@ -5,19 +5,20 @@ objects, variants, arrays (protocol document 4.6). All integers are big-endian.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import lru_cache
 from struct import Struct, error
-from typing import Any
+from typing import Any, Final
 from uuid import UUID
 
 from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
 
-_INT16 = Struct(">h")
 _INT32 = Struct(">i")
-_UINT32 = Struct(">I")
-_INT64 = Struct(">q")
-_UINT64 = Struct(">Q")
+_PAIR = Struct(">ii")  # a type and a length, for one
+_NUMBER = Struct(">Q?")  # of an object, and whether more is said of it
+_ARRAY = Struct(">hhiii")
 
 # Arrays of variants may hold arrays: the originals never nest them, and a
 # program of ours is not to recurse as deep as a peer likes.
@@ -57,13 +58,28 @@ class VT(IntEnum):
     ARRAY = 0x2000
 
 
-_INT16_TYPES = frozenset({VT.I2, VT.UI2})
-_INT32_TYPES = frozenset({VT.I4, VT.INT, VT.UI4, VT.UINT, VT.ERROR})
-_INT64_TYPES = frozenset({VT.I8, VT.UI8, VT.CY})
-_DOUBLE_TYPES = frozenset({VT.R4, VT.R8, VT.DATE})
-_REFERENCE_TYPES = frozenset({VT.DISPATCH, VT.UNKNOWN})
-_UNSIGNED = frozenset({VT.UI2, VT.UI4, VT.UINT, VT.UI8})
+# Plain ints, which compare faster than the members of an enumeration.
+_EMPTY: Final = 0
+_BSTR: Final = 8
+_DISPATCH: Final = 9
+_BOOL: Final = 11
+_VARIANT: Final = 12
 
+# The types whose values are numbers, as they stand behind their type.
+_FORMS = {
+    int(vt): Struct(f">{letter}")
+    for letter, types in {
+        "b": (VT.I1,),
+        "B": (VT.UI1,),
+        "h": (VT.I2,),
+        "H": (VT.UI2,),
+        "i": (VT.I4, VT.INT, VT.ERROR),
+        "I": (VT.UI4, VT.UINT),
+        "q": (VT.I8, VT.CY),
+        "Q": (VT.UI8,),
+    }.items()
+    for vt in types
+}
 # What the Unix engines write; readers must not look at it (4.6.6).
 _FEATURES = {VT.VARIANT: 0x0810, VT.BSTR: 0x0110, VT.UI1: 0x0090}
 
@@ -145,132 +161,77 @@ def guid(text: str) -> bytes:
     return UUID(text).bytes
 
 
-class Writer:
+def stringBytes(text: str) -> bytes:
     """
-    Write values behind each other.
+    ISO-8859-1 with its length; what that cannot say becomes a question mark
+    (4.6.2).
     """
+    data = text.encode("latin-1", "replace")
+    return _INT32.pack(len(data)) + data
 
-    __slots__ = ("_parts",)
 
-    def __init__(self) -> None:
-        self._parts: list[bytes] = []
+def referenceBytes(reference: Reference) -> bytes:
+    """
+    An object.
+    """
+    new = reference.new
+    if new is None:
+        return _NUMBER.pack(reference.id, False)
+    return _NUMBER.pack(reference.id, True) + _newBytes(new)
 
-    def written(self) -> bytes:
-        """
-        All that was written.
-        """
-        return b"".join(self._parts)
 
-    def raw(self, data: bytes) -> None:
-        """
-        Bytes as they are.
-        """
-        self._parts.append(data)
+@lru_cache(16)  # most are constants
+def _newBytes(new: NewObject) -> bytes:
+    parts = [stringBytes(new.typeName), new.proxy, _INT32.pack(len(new.properties))]
+    for name, value in new.properties:
+        parts += stringBytes(name), variantBytes(value)
+    return b"".join(parts)
 
-    def int16(self, value: int) -> None:
-        """
-        Two bytes.
-        """
-        self._pack(_INT16, value)
 
-    def int32(self, value: int) -> None:
-        """
-        Four bytes.
-        """
-        self._pack(_INT32, value)
+def variantBytes(variant: Variant) -> bytes:
+    """
+    A value with its type.
 
-    def int64(self, value: int) -> None:
-        """
-        Eight bytes.
-        """
-        self._pack(_INT64, value)
+    @raise LocalProtocolError: the type cannot travel (Z-REMOTE-108), or the
+        value does not fit it.
+    """
+    vt, value = variant.type, variant.value
+    if vt == _BSTR:
+        data: bytes = value.encode("latin-1", "replace")
+        return _PAIR.pack(_BSTR, len(data)) + data
+    write = _WRITERS.get(vt)
+    if write is None:
+        raise LocalProtocolError(f"Z-REMOTE-108  a variant of type {vt} cannot be sent")
+    try:
+        return _INT32.pack(vt) + write(value)
+    except error as problem:
+        raise LocalProtocolError(f"{value!r} does not fit: {problem}") from problem
 
-    def uint64(self, value: int) -> None:
-        """
-        Eight bytes without a sign: the number of an object.
-        """
-        self._pack(_UINT64, value)
 
-    def string(self, text: str) -> None:
-        """
-        ISO-8859-1 with its length; what that cannot say becomes a question
-        mark (4.6.2).
-        """
-        data = text.encode("latin-1", "replace")
-        self._pack(_INT32, len(data))
-        self._parts.append(data)
+def _doubleBytes(value: float) -> bytes:
+    text = b"%.16e" % value
+    return b"s" + bytes([len(text)]) + text
 
-    def reference(self, reference: Reference) -> None:
-        """
-        An object.
-        """
-        self.uint64(reference.id)
-        new = reference.new
-        if new is None:
-            self.raw(b"\0")
-            return
-        self.raw(b"\1")
-        self.string(new.typeName)
-        self.raw(new.proxy)
-        self.int32(len(new.properties))
-        for name, value in new.properties:
-            self.string(name)
-            self.variant(value)
 
-    def variant(self, variant: Variant) -> None:
-        """
-        A value with its type.
+def _arrayBytes(array: object, vt: int, items: Callable[[Any], bytes]) -> bytes:
+    if not isinstance(array, Array) or array.type != vt:
+        raise LocalProtocolError(f"Z-REMOTE-108  {array!r} is no array of the type {vt}")
+    parts = [items(item) for item in array.items]
+    count = len(parts[0]) if vt == VT.UI1 else len(parts)
+    return _ARRAY.pack(1, array.features, count, 0, vt) + b"".join(parts)
 
-        @raise LocalProtocolError: the type cannot travel (Z-REMOTE-108).
-        """
-        self.int32(variant.type)
-        self._value(variant.type, variant.value)
 
-    def _value(self, vt: int, value: Any) -> None:
-        if vt == VT.BSTR:
-            self.string(value)
-        elif vt in _INT32_TYPES:
-            self._pack(_UINT32 if vt in _UNSIGNED else _INT32, value)
-        elif vt == VT.BOOL:
-            self.raw(b"\1" if value else b"\0")
-        elif vt in _REFERENCE_TYPES:
-            self.reference(value)
-        elif vt in (VT.EMPTY, VT.NULL):
-            pass
-        elif vt in _INT16_TYPES:
-            self.raw((value & 0xFFFF).to_bytes(2, "big"))
-        elif vt in (VT.I1, VT.UI1):
-            self.raw((value & 0xFF).to_bytes(1, "big"))
-        elif vt in _INT64_TYPES:
-            self._pack(_UINT64 if vt in _UNSIGNED else _INT64, value)
-        elif vt in _DOUBLE_TYPES:
-            text = b"%.16e" % value
-            self.raw(b"s" + bytes([len(text)]) + text)
-        elif vt & VT.ARRAY and isinstance(value, Array) and value.type == vt - VT.ARRAY:
-            self._array(value)
-        else:
-            raise LocalProtocolError(f"Z-REMOTE-108  a variant of type {vt} cannot be sent")
-
-    def _array(self, array: Array) -> None:
-        self.int16(1)
-        self.int16(array.features)
-        count = len(array.items[0]) if array.type == VT.UI1 else len(array.items)
-        self.int32(count)
-        self.int32(0)
-        self.int32(array.type)
-        for item in array.items:
-            if array.type == VT.VARIANT:
-                self.variant(item)
-            elif array.type == VT.BSTR:
-                self.string(item)
-            else:
-                self.raw(item)
-
-    def _pack(self, form: Struct, value: int) -> None:
-        try:
-            self._parts.append(form.pack(value))
-        except error as problem:
-            raise LocalProtocolError(f"{value!r} does not fit: {problem}") from problem
+_WRITERS: dict[int, Callable[[Any], bytes]] = {
+    **{vt: form.pack for vt, form in _FORMS.items()},
+    VT.EMPTY: lambda value: b"",
+    VT.NULL: lambda value: b"",
+    VT.BOOL: lambda value: b"\1" if value else b"\0",
+    **dict.fromkeys((VT.R4, VT.R8, VT.DATE), _doubleBytes),
+    **dict.fromkeys((VT.DISPATCH, VT.UNKNOWN), referenceBytes),
+    VT.ARRAY + VT.VARIANT: lambda value: _arrayBytes(value, VT.VARIANT, variantBytes),
+    VT.ARRAY + VT.BSTR: lambda value: _arrayBytes(value, VT.BSTR, stringBytes),
+    VT.ARRAY + VT.UI1: lambda value: _arrayBytes(value, VT.UI1, bytes),
+}
 
 
 class Reader:
@@ -308,33 +269,27 @@ class Reader:
         """
         position = self._position
         if size < 0 or size > self._end - position:
-            raise RemoteProtocolError("Z-REMOTE-109  the message is too short")
+            raise _tooShort()
         self._position = position + size
         return self._data[position : position + size]
 
-    def int16(self) -> int:
+    def unpack(self, form: Struct) -> tuple[Any, ...]:
         """
-        Two bytes.
+        Values of fixed size.
         """
-        return int.from_bytes(self.raw(2), "big", signed=True)
+        position = self._position
+        self._position = position + form.size
+        try:
+            return form.unpack_from(self._data, position)
+        except error:
+            raise _tooShort() from None
 
     def int32(self) -> int:
         """
         Four bytes.
         """
-        return int.from_bytes(self.raw(4), "big", signed=True)
-
-    def int64(self) -> int:
-        """
-        Eight bytes.
-        """
-        return int.from_bytes(self.raw(8), "big", signed=True)
-
-    def uint64(self) -> int:
-        """
-        Eight bytes without a sign: the number of an object.
-        """
-        return int.from_bytes(self.raw(8), "big")
+        number: int = self.unpack(_INT32)[0]
+        return number
 
     def string(self) -> str:
         """
@@ -347,7 +302,12 @@ class Reader:
         A number of things that follow, each of which has at least C{smallest}
         bytes: a lying count is refused before anything is made of it.
         """
-        count = self.int32()
+        return self.checked(self.int32(), smallest, most)
+
+    def checked(self, count: int, smallest: int, most: int = 1 << 30) -> int:
+        """
+        The same, where the number was read.
+        """
         if not 0 <= count <= most or count * smallest > self._end - self._position:
             raise RemoteProtocolError(f"Z-REMOTE-109  {count} things do not follow")
         return count
@@ -356,9 +316,8 @@ class Reader:
         """
         An object.
         """
-        number = self.uint64()
-        isNew = self.raw(1)
-        if isNew == b"\0":
+        number, isNew = self.unpack(_NUMBER)
+        if not isNew:
             return NOTHING if number == 0 else Reference(number)
         typeName = self.string()
         proxy = self.raw(16)
@@ -371,35 +330,39 @@ class Reader:
         """
         A value with its type.
         """
+        return self.variants(1, depth)[0]
+
+    def variants(self, count: int, depth: int = 0) -> list[Variant]:
+        """
+        Several of them.
+        """
         if depth > MAX_DEPTH:
             raise RemoteProtocolError("variants are nested too deep")
-        vt = self.int32()
-        if vt == VT.BSTR:
-            return Variant(vt, self.string())
-        if vt in _INT32_TYPES:
-            return Variant(vt, self._integer(4, vt))
-        if vt == VT.EMPTY:
-            return EMPTY
-        if vt == VT.BOOL:
-            return FALSE if self.raw(1) == b"\0" else TRUE
-        if vt in _REFERENCE_TYPES:
-            return Variant(vt, self.reference(depth))
-        if vt == VT.NULL:
-            return Variant(vt)
-        if vt in _INT16_TYPES:
-            return Variant(vt, self._integer(2, vt))
-        if vt in (VT.I1, VT.UI1):
-            return Variant(vt, int.from_bytes(self.raw(1), "big", signed=vt == VT.I1))
-        if vt in _INT64_TYPES:
-            return Variant(vt, self._integer(8, vt))
-        if vt in _DOUBLE_TYPES:
-            return Variant(vt, self._double())
-        if vt & VT.ARRAY:
-            return Variant(vt, self._array(vt - VT.ARRAY, depth))
-        raise RemoteProtocolError(f"Z-REMOTE-108  a variant of type {vt} is not known")
+        values: list[Variant] = []
+        for _ in range(count):
+            (vt,) = self.unpack(_INT32)
+            if vt == _BSTR:
+                values.append(Variant(_BSTR, self.string()))
+            elif vt == _EMPTY:
+                values.append(EMPTY)
+            elif vt == _BOOL:
+                values.append(FALSE if self.raw(1) == b"\0" else TRUE)
+            elif vt in _FORMS:
+                values.append(Variant(vt, self.unpack(_FORMS[vt])[0]))
+            else:
+                values.append(Variant(vt, self._value(vt, depth)))
+        return values
 
-    def _integer(self, size: int, vt: int) -> int:
-        return int.from_bytes(self.raw(size), "big", signed=vt not in _UNSIGNED)
+    def _value(self, vt: int, depth: int) -> Any:
+        if vt in (VT.DISPATCH, VT.UNKNOWN):
+            return self.reference(depth)
+        if vt == VT.NULL:
+            return None
+        if vt in (VT.R4, VT.R8, VT.DATE):
+            return self._double()
+        if vt & VT.ARRAY:
+            return self._array(vt - VT.ARRAY, depth)
+        raise RemoteProtocolError(f"Z-REMOTE-108  a variant of type {vt} is not known")
 
     def _double(self) -> float:
         if self.raw(1) != b"s":
@@ -411,19 +374,19 @@ class Reader:
             raise RemoteProtocolError(f"{text!r} is no floating point number") from problem
 
     def _array(self, vt: int, depth: int) -> Array:
-        dimensions = self.int16()
-        features = self.int16()
-        # The count precedes the lower bound, and even the smallest element,
-        # VT_UI1, has one byte.
-        count = self.count(smallest=1)
-        lowerBound = self.int32()
-        elements = self.int32()
+        # Even the smallest element, VT_UI1, has one byte.
+        dimensions, features, count, lowerBound, elements = self.unpack(_ARRAY)
+        self.checked(count, smallest=1)
         if dimensions != 1 or lowerBound != 0 or elements != vt:
             raise RemoteProtocolError("only arrays of one dimension from 0 are known")
         if vt == VT.VARIANT:
-            return Array(vt, tuple(self.variant(depth + 1) for _ in range(count)), features)
+            return Array(vt, tuple(self.variants(count, depth + 1)), features)
         if vt == VT.BSTR:
             return Array(vt, tuple(self.string() for _ in range(count)), features)
         if vt == VT.UI1:
             return Array(vt, (self.raw(count),), features)
         raise RemoteProtocolError(f"Z-REMOTE-108  an array of type {vt} is not known")
+
+
+def _tooShort() -> RemoteProtocolError:
+    return RemoteProtocolError("Z-REMOTE-109  the message is too short")
