@@ -2,16 +2,17 @@
 Drive a classic remote over the confirmation connection: what a JobScheduler 1.x
 client says to run one shell job (protocol document 5.2).
 
-The client speaks first and calls; one coroutine is the whole sequence. The
-remote calls back while a call is open (L{client.classicobjects}).
+The client speaks first and calls; one generator is the whole sequence, which
+gives out a call and goes on with its answer. The remote calls back while a call is
+open (L{client.classicobjects}).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from typing import Protocol as TypingProtocol
+from typing import TypeAlias, TypeVar
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
@@ -47,6 +48,10 @@ from jobscheduler_tcp.wire.shelljob import (
     encodeConstruct,
 )
 from jobscheduler_tcp.wire.variants import EMPTY, FALSE, VT, Variant, bstr, variants
+
+_Result = TypeVar("_Result")
+# Calls, each of which waits for its answer, and what comes of them.
+Calls: TypeAlias = Generator[Call, CallAnswer, _Result]
 
 
 class IClassicReceiver(ITaskListener, TypingProtocol):
@@ -123,7 +128,7 @@ class ClassicCallbackProtocol(Protocol):
             factory.job, factory.parameters, factory.orderParameters, factory.receiver
         )
         self._conversation = ObjectConversation(Role.CLIENT)
-        self._awaited: Deferred[CallAnswer] | None = None
+        self._calls: Calls[None] | None = None  # while one of them is open
         self._isRemote = False
         self._told = False
         self._closing = False
@@ -145,7 +150,7 @@ class ClassicCallbackProtocol(Protocol):
             return
         self._isRemote = True
         self._owner.receiver.remoteCalled()
-        Deferred.fromCoroutine(self._run()).addErrback(self._broken)
+        self._goOn(self._run())
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -167,9 +172,7 @@ class ClassicCallbackProtocol(Protocol):
         if not self._isRemote:
             return
         self._closing = True
-        awaited, self._awaited = self._awaited, None
-        if awaited is not None:
-            awaited.errback(Failure(ConnectionClosed("the remote is gone")))
+        self._calls = None
         if self._refusal is not None:
             self._tell()
         elif not self._told:
@@ -217,9 +220,9 @@ class ClassicCallbackProtocol(Protocol):
             case CallMethod() | CreateInstance():
                 self._answer(failed("Z-REMOTE-106", "the client's objects are called by number"))
             case _:
-                awaited, self._awaited = self._awaited, None
-                if awaited is not None:
-                    awaited.callback(message)
+                calls, self._calls = self._calls, None
+                if calls is not None:
+                    self._goOn(calls, message)
 
     def _answer(self, answer: CallAnswer) -> None:
         if not self._closing:  # by whoever heard what was called
@@ -227,22 +230,35 @@ class ClassicCallbackProtocol(Protocol):
 
     # ------------------------------------------------------------ the sequence
 
-    async def _run(self) -> None:
-        receiver = self._owner.receiver
+    def _goOn(self, calls: Calls[None], answer: CallAnswer | None = None) -> None:
         try:
-            server = await self._create()
-            try:
-                await self._construct(server)
-                await self._begin(server)
-                receiver.scriptStarted()
-                self._result = await self._step(server)
-                receiver.scriptEnded()
-            except _Refused as refused:
-                self._refusal = refused
-            # The engines send most of the output only now (5.10).
-            await self._call(Release(server))
-        except ConnectionClosed:
+            call = next(calls) if answer is None else calls.send(answer)
+            if not self._closing:  # by whoever heard of the last answer
+                self._calls = calls
+                self._write(self._conversation.call(call))
+        except StopIteration:
             return
+        except Exception:
+            self._broken(Failure())
+
+    def _run(self) -> Calls[None]:
+        receiver = self._owner.receiver
+        answer = yield CreateInstance()
+        if not isinstance(answer, InstanceCreated) or not answer.objects:
+            what = answer.what if isinstance(answer, Failed) else "no object was made"
+            self._hangUp(RemoteProtocolError(f"the remote runs no jobs: {what}"))
+            return
+        server = answer.objects[0][1].id
+        try:
+            yield from self._construct(server)
+            yield from self._begin(server)
+            receiver.scriptStarted()
+            self._result = yield from self._step(server)
+            receiver.scriptEnded()
+        except _Refused as refused:
+            self._refusal = refused
+        # The engines send most of the output only now (5.10).
+        yield Release(server)
         self._tell()
         self._closing = True
         self.transport.loseConnection()
@@ -259,55 +275,39 @@ class ClassicCallbackProtocol(Protocol):
                 self._owner.receiver.valuesReturned(result.orderParameters)
             self._owner.receiver.stepReturned(result)
 
-    async def _create(self) -> int:
-        answer = await self._call(CreateInstance())
-        if not isinstance(answer, InstanceCreated) or not answer.objects:
-            what = answer.what if isinstance(answer, Failed) else "no object was made"
-            self._hangUp(RemoteProtocolError(f"the remote runs no jobs: {what}"))
-            raise ConnectionClosed("the remote runs no jobs")
-        return answer.objects[0][1].id
-
-    async def _construct(self, server: int) -> None:
+    def _construct(self, server: int) -> Calls[None]:
         elements = encodeConstruct(self._owner.job)
-        await self._method(server, "construct", variants(elements))
+        yield from self._method(server, "construct", variants(elements))
 
-    async def _begin(self, server: int) -> None:
+    def _begin(self, server: int) -> Calls[None]:
         objects = self._objects
         self._owner.receiver.beginning()
         try:
-            await self._method(server, "begin", objects.references(), objects.names())
+            yield from self._method(server, "begin", objects.references(), objects.names())
         except _Refused as refused:
             self._refusal = refused  # it counts, whatever becomes of the rest
             # The original says all this after a failed begin (5.11).
-            await self._call(CallMethod(server, "end", (FALSE,)))
+            yield CallMethod(server, "end", (FALSE,))
             for method in ("spooler_on_error()V", "spooler_exit()V"):
-                await self._call(CallMethod(server, "call", (bstr(method),)))
+                yield CallMethod(server, "call", (bstr(method),))
             raise
 
-    async def _step(self, server: int) -> StepResult:
-        value = await self._method(server, "step")
+    def _step(self, server: int) -> Calls[StepResult]:
+        value = yield from self._method(server, "step")
         text = value.value if value.type == VT.BSTR else ""
         try:
             return decodeResult(text)
         except RemoteProtocolError as error:
             raise _Refused("step", "SCHEDULER-409", str(error)) from error
 
-    async def _method(self, server: int, name: str, *arguments: Variant) -> Variant:
-        answer = await self._call(CallMethod(server, name, arguments))
+    def _method(self, server: int, name: str, *arguments: Variant) -> Calls[Variant]:
+        answer = yield CallMethod(server, name, arguments)
         if isinstance(answer, Failed):
             raise _Refused(name, answer.code, answer.what)
         value = answer.value if isinstance(answer, MethodCalled) else EMPTY
         if _isFalse(value):
             raise _Refused(name, "", f"the remote answered {name} with false")
         return value
-
-    async def _call(self, call: Call) -> CallAnswer:
-        if self._closing:
-            raise ConnectionClosed("the connection is closed")
-        awaited: Deferred[CallAnswer] = Deferred()
-        self._awaited = awaited
-        self._write(self._conversation.call(call))
-        return await awaited
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("Driving the remote failed", failure=failure)

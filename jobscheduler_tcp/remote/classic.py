@@ -13,12 +13,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from signal import SIGKILL, SIGTERM
 
-from twisted.internet.defer import Deferred
 from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jobscheduler_tcp.errors import ConnectionClosed, LaunchFailed
+from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     ITaskLauncher,
     ITaskProcess,
@@ -29,7 +28,7 @@ from jobscheduler_tcp.interfaces import (
 from jobscheduler_tcp.messages import Stream
 from jobscheduler_tcp.remote.classiclaunch import launchOf, notExecuted, shown
 from jobscheduler_tcp.remote.loglines import LogLines
-from jobscheduler_tcp.remote.objectserver import CallFailed, ObjectServer
+from jobscheduler_tcp.remote.objectserver import CallFailed, ObjectServer, Serving
 from jobscheduler_tcp.remote.returnvalues import ReturnValues
 from jobscheduler_tcp.wire.classic import (
     BAD_VARIANT_TYPE,
@@ -124,7 +123,6 @@ class ClassicConfirmationProtocol(ObjectServer):
         self._task = task
         self._launcher = launcher
         self._ended = ended
-        self._changed: Deferred[None] | None = None
         # The client's objects by the names that begin gives them.
         self._objects: dict[str, int] = {}
         self._level = INFO  # of the lines that the client wants, and higher ones
@@ -151,7 +149,6 @@ class ClassicConfirmationProtocol(ObjectServer):
         self.kill()
         if self._paused and self._process is not None:
             self._process.resumeProducing()  # what it prints is thrown away
-        self._wake()
         self._finish()
 
     def kill(self) -> None:
@@ -172,7 +169,7 @@ class ClassicConfirmationProtocol(ObjectServer):
 
     # -------------------------------------------------------------------- calls
 
-    async def carryOut(self, call: Call) -> CallAnswer:
+    def carryOut(self, call: Call) -> Serving[CallAnswer]:
         """
         See L{ObjectServer}.
         """
@@ -187,11 +184,11 @@ class ClassicConfirmationProtocol(ObjectServer):
             raise CallFailed(code, f"Unknown object id {call.object:016x}")
         match call:
             case Release():
-                return await self._release()
+                return (yield from self._release())
             case QueryInterface():
                 return InterfaceGiven(NO_INTERFACE)
             case CallMethod():
-                return MethodCalled(await self._method(call))
+                return MethodCalled((yield from self._method(call)))
             case _:
                 raise CallFailed("COM-80020003", "this object is called by name")
 
@@ -202,14 +199,14 @@ class ClassicConfirmationProtocol(ObjectServer):
         self._server = self._nextId
         return InstanceCreated(0, ((0, Reference(self._server, NewObject(_SERVER))),))
 
-    async def _method(self, call: CallMethod) -> Variant:
+    def _method(self, call: CallMethod) -> Serving[Variant]:
         match call.name.lower():
             case "construct":
                 return self._construct(call.arguments)
             case "begin":
-                return await self._begin(call.arguments)
+                return (yield from self._begin(call.arguments))
             case "step":
-                return await self._step()
+                return (yield from self._step())
             case "end" | "call" | "wait_for_subprocesses":
                 return Variant(VT.EMPTY)
             case "name_exists":
@@ -232,13 +229,13 @@ class ClassicConfirmationProtocol(ObjectServer):
         self._job = job
         return TRUE
 
-    async def _begin(self, arguments: tuple[Variant, ...]) -> Variant:
+    def _begin(self, arguments: tuple[Variant, ...]) -> Serving[Variant]:
         job = self._job
         if job is None or self._process is not None:
             raise CallFailed("SCHEDULER-203", "begin is not possible now")
         self._takeObjects(arguments)
-        parameters = await self._variables("Params_xml", PARAMS_XML)
-        parameters += await self._variables("Order_params_xml", ORDER_PARAMS_XML)
+        parameters = yield from self._variables("Params_xml", PARAMS_XML)
+        parameters += yield from self._variables("Order_params_xml", ORDER_PARAMS_XML)
         if self._killed:
             raise CallFailed("Z-REMOTE-122", "The task was killed before it began")
         try:
@@ -250,7 +247,7 @@ class ClassicConfirmationProtocol(ObjectServer):
             self._task.task, job, parameters, self._task.environment, self._returnValues.path
         )
         self._process = self._launcher.launch(launch, self)
-        await self._logText(f"SCHEDULER-987  Starting process: {shown(job, launch.work)}")
+        yield from self._logText(f"SCHEDULER-987  Starting process: {shown(job, launch.work)}")
         return TRUE
 
     def _takeObjects(self, arguments: tuple[Variant, ...]) -> None:
@@ -271,34 +268,31 @@ class ClassicConfirmationProtocol(ObjectServer):
             if not self._objects.get(needed):
                 raise CallFailed("SCHEDULER-203", f"begin has no object {needed}")
 
-    async def _variables(self, name: str, number: int) -> Pairs:
+    def _variables(self, name: str, number: int) -> Serving[Pairs]:
         task = self._objects["spooler_task"]
-        given = await self.call(GetId(task, name))
+        given = yield GetId(task, name)
         if not isinstance(given, IdGiven) or isFailure(given.result):
             return ()
-        answer = await self.call(Invoke(task, given.number or number, PROPERTY_GET))
+        answer = yield Invoke(task, given.number or number, PROPERTY_GET)
         if isinstance(answer, Failed):
             raise CallFailed(answer.code, answer.text)
         if not isinstance(answer, Invoked) or answer.value.type != VT.BSTR:
             return ()
         return decodeVariables(answer.value.value)
 
-    async def _step(self) -> Variant:
+    def _step(self) -> Serving[Variant]:
         if self._process is None:
             raise CallFailed("SCHEDULER-203", "step is not possible before begin")
-        ending = await self._exited()
-        await self._putReturnValues()
+        ending = yield from self._exited()
+        yield from self._putReturnValues()
         return bstr(encodeResult(self._result(ending)))
 
-    async def _exited(self) -> ProcessExit:
+    def _exited(self) -> Serving[ProcessExit]:
         while True:
-            await self._logAll()
+            yield from self._logAll()
             if self._exit is not None:
                 return self._exit
-            self._changed = Deferred()
-            await self._changed
-            if self.lost:
-                raise ConnectionClosed("the client is gone")
+            yield None
 
     def _result(self, ending: ProcessExit) -> StepResult:
         text = stateText(self._firstLine.removesuffix(b"\r").decode("latin-1"))
@@ -312,31 +306,31 @@ class ClassicConfirmationProtocol(ObjectServer):
             return StepResult(128 + number, 0, text)
         return StepResult(0, number, text)
 
-    async def _release(self) -> CallAnswer:
+    def _release(self) -> Serving[CallAnswer]:
         self.kill()
         if self._process is not None:
-            await self._exited()
+            yield from self._exited()
         for number in self._objects.values():
-            await self.call(Release(number))
+            yield Release(number)
         self._objects.clear()
         self._server = 0
         return Done()
 
     # ------------------------------------------------------------------- output
 
-    async def _logAll(self) -> None:
+    def _logAll(self) -> Serving[None]:
         while (text := self._lines.take()) is not None:
-            await self._logText(text)
+            yield from self._logText(text)
             if self._paused and self._lines.size < MAX_WAITING and self._process is not None:
                 self._paused = False
                 self._process.resumeProducing()
 
-    async def _logText(self, text: str) -> None:
+    def _logText(self, text: str) -> Serving[None]:
         if self._level > INFO:
             return  # the client wants warnings only, or less
         log = self._objects["spooler_log"]
         arguments = (Variant(VT.I4, INFO), bstr(text))
-        answer = await self.call(Invoke(log, LOG, METHOD, arguments))
+        answer = yield Invoke(log, LOG, METHOD, arguments)
         if isinstance(answer, Failed):
             self._log.warn(
                 "Task {task}: the client refused a log line: {what}",
@@ -344,7 +338,7 @@ class ClassicConfirmationProtocol(ObjectServer):
                 what=answer.what,
             )
 
-    async def _putReturnValues(self) -> None:
+    def _putReturnValues(self) -> Serving[None]:
         if self._returnValues is None or self._job is None:
             return
         returned = self._returnValues.read()
@@ -360,7 +354,7 @@ class ClassicConfirmationProtocol(ObjectServer):
         task = self._objects["spooler_task"]
         # A client of 1.3 or 1.5 has no Params_xml to put (5.6): its refusal is
         # no failure of the task.
-        await self.call(Invoke(task, number, PROPERTY_PUT, argument, (PUT_VALUE,)))
+        yield Invoke(task, number, PROPERTY_PUT, argument, (PUT_VALUE,))
 
     # ----------------------------------------------------------- ITaskReceiver
 
@@ -399,7 +393,7 @@ class ClassicConfirmationProtocol(ObjectServer):
         if not self._paused and self._lines.size >= MAX_WAITING and self._process is not None:
             self._paused = True
             self._process.pauseProducing()
-        self._wake()
+        self.wake()
 
     def inputTaken(self, count: int) -> None:
         """
@@ -412,13 +406,8 @@ class ClassicConfirmationProtocol(ObjectServer):
         """
         self._exit = ending
         self._lines.finish()
-        self._wake()
+        self.wake()
         self._finish()
-
-    def _wake(self) -> None:
-        changed, self._changed = self._changed, None
-        if changed is not None:
-            changed.callback(None)
 
     def _finish(self) -> None:
         if self.lost and (self._process is None or self._exit is not None):

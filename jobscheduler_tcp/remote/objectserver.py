@@ -6,15 +6,16 @@ is open (protocol document 4.3). What the calls do is said by who builds on this
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Generator
+from typing import TypeAlias, TypeVar
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.conversation import Role
-from jobscheduler_tcp.errors import ConnectionClosed, JobSchedulerError, RemoteProtocolError
+from jobscheduler_tcp.errors import JobSchedulerError, RemoteProtocolError
 from jobscheduler_tcp.objects import MisunderstoodCall, ObjectConversation
 from jobscheduler_tcp.sockets import promptly, settle
 from jobscheduler_tcp.wire.classic import (
@@ -29,6 +30,11 @@ from jobscheduler_tcp.wire.classic import (
     Release,
     failed,
 )
+
+_Result = TypeVar("_Result")
+# Work on a call: it gives out what it calls back, and goes on with the answer; or
+# nothing, and goes on when the server is woken.
+Serving: TypeAlias = Generator[Call | None, CallAnswer, _Result]
 
 
 class CallFailed(JobSchedulerError):
@@ -59,29 +65,26 @@ class ObjectServer(Protocol):
         self._uuid = task
         self._conversation = ObjectConversation(Role.REMOTE)
         self._pumping = False
-        self._awaited: Deferred[CallAnswer] | None = None
+        # The calls that we work on: all but the last wait for an answer of the
+        # client, which called again meanwhile.
+        self._serving: list[Serving[CallAnswer]] = []
+        self._waiting = False  # the last one, to be woken
 
     @abstractmethod
-    async def carryOut(self, call: Call) -> CallAnswer:
+    def carryOut(self, call: Call) -> Serving[CallAnswer]:
         """
         Do what is called.
 
         @raise CallFailed: it cannot be done.
         """
 
-    async def call(self, call: Call) -> CallAnswer:
+    def wake(self) -> None:
         """
-        Call the client back.
-
-        @raise ConnectionClosed: it is gone.
+        Let the work go on that waits for something else than the client.
         """
-        if self.lost:
-            raise ConnectionClosed("the client is gone")
-        self._awaited = Deferred()
-        awaited = self._awaited
-        self._write(self._conversation.call(call))
-        self._pump()  # a client that runs ahead may have answered already
-        return await awaited
+        if self._waiting:
+            self._goOn()
+            self._pump()
 
     def connectionMade(self) -> None:
         """
@@ -106,9 +109,8 @@ class ObjectServer(Protocol):
         Nothing more is answered.
         """
         self.lost = True
-        awaited, self._awaited = self._awaited, None
-        if awaited is not None:
-            awaited.errback(Failure(ConnectionClosed("the client is gone")))
+        self._serving = []
+        self._waiting = False
 
     def abort(self) -> None:
         """
@@ -160,25 +162,32 @@ class ObjectServer(Protocol):
                 | Release()
                 | KeepAlive()
             ):
-                serving = Deferred.fromCoroutine(self._serve(message))
-                serving.addErrback(self._broken)
+                self._serving.append(self.carryOut(message))
+                self._goOn()
             case _:
-                awaited, self._awaited = self._awaited, None
-                if awaited is not None:
-                    awaited.callback(message)
+                self._goOn(message)
 
-    async def _serve(self, call: Call) -> None:
+    def _goOn(self, answer: CallAnswer | None = None) -> None:
+        serving = self._serving[-1]
+        self._waiting = False
         try:
-            answer = await self.carryOut(call)
-        except CallFailed as error:
-            answer = error.answer
-        except RemoteProtocolError as error:
-            answer = failed("SCHEDULER-409", str(error))
-        except ConnectionClosed:
+            call = next(serving) if answer is None else serving.send(answer)
+            if call is None:
+                self._waiting = True
+            else:
+                self._write(self._conversation.call(call))
             return
-        if not self.lost:
-            self._answer(answer)
-            self._pump()
+        except StopIteration as done:
+            said: CallAnswer = done.value
+        except CallFailed as problem:
+            said = problem.answer
+        except RemoteProtocolError as problem:
+            said = failed("SCHEDULER-409", str(problem))
+        except Exception:
+            self._broken(Failure())
+            return
+        self._serving.pop()
+        self._answer(said)
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("Task {task} failed", failure=failure, task=self._uuid)
