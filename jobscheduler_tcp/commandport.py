@@ -108,13 +108,19 @@ class CommandPortProtocol(Protocol):
         if self._http is not None:
             self._hearHTTP(self._http, data)
             return
+        documents: list[bytes | RemoteProtocolError | None] = []
         try:
-            self._documents.extend(self._splitter.feed(data))
+            documents.extend(self._splitter.feed(data))
+            if documents and self._splitter.holdsText and data.lstrip().startswith(b"<"):
+                # As JobScheduler, which takes what comes in one piece for one
+                # request: of <terminate/>x nothing is obeyed.
+                documents = [RemoteProtocolError("text behind an element")]
         except RemoteProtocolError as wrong:
-            self._documents.append(wrong)
+            documents.append(wrong)
         else:
             if self._splitter.closed:
-                self._documents.append(None)  # the peer took its leave
+                documents.append(None)  # the peer took its leave
+        self._documents.extend(documents)
         self.workOn()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
@@ -255,7 +261,13 @@ class CommandPortProtocol(Protocol):
         except RemoteProtocolError as wrong:
             plain = self._factory.plainCommands
             told = plain.error("XML-ERROR", str(wrong)[:MAX_INSERT])
-            self.giveUp(answer([told], plain.time()), wrong)
+            if isinstance(document, RemoteProtocolError) or self._limits is GREETED:
+                # Where the next document begins is not known; a program that is
+                # not understood is not heard again.
+                self.giveUp(answer([told], plain.time()), wrong)
+            else:
+                self._log.warn("{peer}: {why}", peer=self.peer.host, why=str(wrong))
+                self.say([told])
         else:
             self.rootReceived(root)
 

@@ -14,6 +14,7 @@ import resource
 import signal
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from socket import socket
 from typing import TYPE_CHECKING, cast
@@ -255,6 +256,7 @@ def _client(
     reactor: PosixReactorBase, settings: Settings, server: IStreamServerEndpoint, where: str
 ) -> IService:
     from jobscheduler_tcp.client.commands import ClientCommands  # noqa: PLC0415 - only this role
+    from jobscheduler_tcp.client.ending import Ending  # noqa: PLC0415
     from jobscheduler_tcp.client.historycommands import HistoryCommands  # noqa: PLC0415
     from jobscheduler_tcp.client.keeping import IKeepingReactor, Keeping  # noqa: PLC0415
     from jobscheduler_tcp.client.orderlog import OrderLog  # noqa: PLC0415
@@ -263,6 +265,7 @@ def _client(
     from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen  # noqa: PLC0415
     from jobscheduler_tcp.client.processclass import Dialect, ProcessClass  # noqa: PLC0415
     from jobscheduler_tcp.client.scheduler import Scheduler  # noqa: PLC0415
+    from jobscheduler_tcp.client.schedulercommands import SchedulerCommands  # noqa: PLC0415
     from jobscheduler_tcp.client.service import ClientService  # noqa: PLC0415
     from jobscheduler_tcp.client.statedirectory import StateDirectory  # noqa: PLC0415
     from jobscheduler_tcp.client.watching import LiveConfiguration, inotifyWatch  # noqa: PLC0415
@@ -298,11 +301,11 @@ def _client(
     folder = liveFolder(settings)
     state = settings.stateDirectory.value or stateDirectory(os.environ, os.getuid(), int(port))
     try:
-        keeping = Keeping(
-            cast(IKeepingReactor, reactor), StateDirectory(Path(state)), settings.logQuota.value
-        )
+        directory = StateDirectory(Path(state))
+        keeping = Keeping(cast(IKeepingReactor, reactor), directory, settings.logQuota.value)
     except HistoryUnusable as error:
         raise _exit(error) from error
+    about["db"] = str(directory.history)
     scheduler = Scheduler(
         reactor, placing.run, variables=_variables(settings, about), ledger=keeping.history
     )
@@ -323,9 +326,20 @@ def _client(
         inotifyWatch(cast(IReactorFDSet, reactor)),
     )
     commands = ClientCommands(
-        scheduler, placing, about, ports=lambda: (client.portEntries(), ports.waiting)
+        scheduler,
+        placing,
+        about,
+        ports=lambda: (client.portEntries(), ports.waiting),
+        connections=lambda: [each.peer for each in factory.connections],
     )
     table = commands.commands()
+    table |= SchedulerCommands(
+        scheduler,
+        Ending(scheduler, reactor, reactor.stop, partial(os._exit, 1)),
+        live.changed,
+        lambda: [name for name, found in placing.classes.items() if found.configured],
+        configuration.variables,
+    ).commands()
     _, showTask = table["show_task"]
     past = HistoryCommands(
         keeping.history,

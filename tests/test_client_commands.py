@@ -145,15 +145,14 @@ class StartTests(CommandsTestCase):
 
     def test_attributes(self) -> None:
         """
-        The answer has the attributes of a real JobScheduler's, but for the file
-        of its log.
+        The answer has the attributes of a real JobScheduler's.
         """
         recorded = json.loads((recordings.DIRECTORY / "commands.json").read_text("utf-8"))
         said = {each["request"]: each["answer"].strip("\n\0") for each in recorded}
         document = parse(said['<start_job job="/report"/>'].encode("ISO-8859-1"))
         real = document.children[0].children[0].children[0]
         task = self.say('<start_job job="/report"/>').children[0]
-        self.assertEqual(set(real.attributes) - set(task.attributes), {"log_file"})
+        self.assertEqual(set(real.attributes) - set(task.attributes), set())
 
     def test_parameters(self) -> None:
         """
@@ -300,8 +299,8 @@ class ShowTests(CommandsTestCase):
             [task.attributes[name] for name in ("state", "reason", "exit_code", "pid")],
             ["closed", "exited", "3", "4711"],
         )
-        (error,) = task.children
-        self.assertEqual(error.attributes["code"], "SCHEDULER-280")
+        error, log = task.children
+        self.assertEqual((error.attributes["code"], log.name), ("SCHEDULER-280", "log"))
         self.assertIn("exit code 3 (0x3)", error.attributes["text"])
 
     def test_outcomes(self) -> None:
@@ -319,7 +318,7 @@ class ShowTests(CommandsTestCase):
             task = self.say(f'<show_task id="{len(self.ran)}"/>')
             self.assertEqual(task.attributes["reason"], str(outcome.reason))
             self.assertEqual(task.attributes | attributes, task.attributes)
-            codes = [child.attributes["code"] for child in task.children]
+            codes = [c.attributes["code"] for c in task.children if c.name == "ERROR"]
             self.assertEqual(codes, [code] if code else [])
 
     def test_unknownTask(self) -> None:
@@ -347,16 +346,21 @@ class ShowTests(CommandsTestCase):
         self.assertEqual(
             (state.attributes["state"], state.attributes["tcp_port"]), ("running", "4444")
         )
-        jobs, classes = state.children
+        jobs, classes, chains, *others = state.children
+        self.assertEqual(chains.attributes, {"count": "0"})
+        self.assertEqual(
+            [other.name for other in others],
+            ["subprocesses", "remote_schedulers", "http_server", "connections"],
+        )
         report, tidy = jobs.children
         self.assertEqual(
             (report.attributes["path"], report.attributes["state"], tidy.attributes["state"]),
             ("/report", "running", "stopped"),
         )
         self.assertEqual(
-            (report.attributes["all_tasks"], report.attributes["all_steps"]), ("4", "0")
+            (report.attributes["all_tasks"], report.attributes["all_steps"]), ("2", "0")
         )
-        tasks, queued, history = report.children
+        _, tasks, queued, _ = report.children
         self.assertEqual(
             [(task.attributes["id"], task.attributes["state"]) for task in tasks.children],
             [("1", "running_remote_process"), ("2", "starting")],
@@ -366,9 +370,9 @@ class ShowTests(CommandsTestCase):
             [(task.attributes["id"], task.attributes["position"]) for task in queued.children],
             [("3", "1"), ("4", "2")],
         )
-        self.assertEqual(history.children, [])
-        _, _, error, history = tidy.children
+        _, _, _, error, _ = tidy.children
         self.assertEqual(error.attributes["code"], "SCHEDULER-280")
+        history = self.say('<show_job job="/tidy" what="task_history"/>').children[-2]
         (entry,) = history.children
         self.assertEqual(
             entry.attributes | {"reason": "exited", "exit_code": "1"}, entry.attributes
@@ -384,7 +388,7 @@ class ShowTests(CommandsTestCase):
                 "processes": "2",
             },
         )
-        processes, waiting = night.children
+        _, processes, waiting = night.children
         self.assertEqual([each.attributes["task"] for each in processes.children], ["1", "2"])
         self.assertEqual(
             [(each.attributes["task"], each.attributes["position"]) for each in waiting.children],
@@ -439,9 +443,14 @@ class ShowTests(CommandsTestCase):
             self.ran[-1].end(Outcome(Reason.EXITED, exitCode=0))
         self.refused('<show_task id="1"/>')
         self.say('<show_task id="2"/>')
-        report = self.say('<show_job job="/report"/>')
+        report = self.say('<show_job job="/report" what="task_history"/>')
         self.assertEqual(report.attributes["all_tasks"], str(HISTORY + 1))
-        self.assertEqual(len(report.children[-1].children), HISTORY)
+        self.assertEqual(len(report.children[-2].children), HISTORY)
+        few = self.say('<show_job job="/report" what="task_history" max_task_history="2"/>')
+        self.assertEqual(
+            [entry.attributes["id"] for entry in few.children[-2].children],
+            [str(HISTORY + 1), str(HISTORY)],
+        )
 
     def test_endIsLogged(self) -> None:
         """

@@ -238,16 +238,23 @@ class CommandPortTests(SynchronousTestCase):
 
     def test_malformed(self) -> None:
         """
-        What is no XML gets one answer after those before it, and the connection
-        is closed.
+        What is no XML gets one answer after those before it. Where its end is not
+        known, the connection is closed.
         """
         for nonsense in (
             b"<a><b></a></b>",
-            b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
             b"<?xml version='1.0' encoding='nosuch'?><a/>",
             b"<a>\xff</a>",
-            b"<a" + b" b='c'" * 20000,
             b"<d>" * 40 + b"</d>" * 40,
+        ):
+            caller = self.call()
+            self.assertIn(b'code="XML-ERROR"', self.say(caller, nonsense))
+            self.assertEqual(self.say(caller, b"<echo/>"), envelope("<echoed/>"))
+            caller.transport.abortConnection()
+            self.network.flush()
+        for nonsense in (
+            b"<!DOCTYPE a [<!ENTITY b 'c'>]><a>&b;</a>",
+            b"<a" + b" b='c'" * 20000,
         ):
             caller = self.call()
             heard = self.say(caller, b"<echo/>" + nonsense + b"<echo/>").decode("latin-1")
@@ -258,6 +265,17 @@ class CommandPortTests(SynchronousTestCase):
             )
             self.assertEqual(answers[2:], [""])
             self.assertIsNotNone(caller.lost)
+        self.assertNothingLeft()
+
+    def test_textBehind(self) -> None:
+        """
+        Of an element with text behind it nothing is obeyed, as by a real one.
+        """
+        caller = self.call()
+        self.assertIn(b'code="XML-ERROR"', self.say(caller, b"<echo/>x"))
+        self.network.flush()
+        self.assertIsNotNone(caller.lost)
+        self.assertEqual(self.peers, [])
         self.assertNothingLeft()
 
     def test_farewell(self) -> None:

@@ -260,12 +260,13 @@ class WarningTests(FileTestCase):
             [
                 ":1: attribute udp_port='4444' of <config> is not supported yet; ignored",
                 ":2: <schedules> in <config> is not supported yet; ignored",
-                ":3: global parameter a is not supported yet; ignored",
                 ":4: attribute min_tasks='2' of <job> is not supported yet; ignored",
                 ":4: attribute priority='low' of <job> is not supported yet; ignored",
                 ":5: <monitor> in <job> is not supported yet; ignored",
             ],
         )
+        # It is there for commands to ask for, as in a real one.
+        self.assertEqual(found.variables, (("a", "b"),))
 
     def test_text(self) -> None:
         """

@@ -236,7 +236,7 @@ class CommandTests(OrderCommandsTestCase):
         An order tells how it stands, and its task has it.
         """
         self.say('<add_order job_chain="/nightly" id="a"/>')
-        (order,) = self.say('<show_task id="1"/>').children
+        order, _ = self.say('<show_task id="1"/>').children
         self.assertEqual((order.name, order.attributes["task"]), ("order", "1"))
         self.runner.ran[0].end(Outcome(Reason.LOST, "gone"))
         found = self.scheduler.book.find("nightly", "a")

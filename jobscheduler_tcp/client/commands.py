@@ -1,16 +1,13 @@
 """
-What the client role obeys on its own port: JobScheduler's commands to start
-jobs, to kill tasks and to show how they stand.
+What the client role obeys on its own port: JobScheduler's commands. Here are
+those that start jobs, change them and kill tasks; the others are made here.
 """
 
 from __future__ import annotations
 
-import os
-import platform
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
-from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client import said
 from jobscheduler_tcp.client.jobs import Job
 from jobscheduler_tcp.client.order import Pairs
@@ -18,15 +15,11 @@ from jobscheduler_tcp.client.ordercommands import OrderCommands
 from jobscheduler_tcp.client.placing import Placing
 from jobscheduler_tcp.client.portreport import PortEntry
 from jobscheduler_tcp.client.scheduler import Scheduler
-from jobscheduler_tcp.client.shown import (
-    jobElement,
-    portsElement,
-    processClassElement,
-    taskElement,
-)
+from jobscheduler_tcp.client.showcommands import ShowCommands
+from jobscheduler_tcp.client.shown import taskElement
 from jobscheduler_tcp.client.started import Overview
 from jobscheduler_tcp.errors import CommandRefused
-from jobscheduler_tcp.plaincommands import Handler, Peer, secondstamp
+from jobscheduler_tcp.plaincommands import Handler, Peer
 from jobscheduler_tcp.security import Level
 from jobscheduler_tcp.wire.documents import Element, element
 
@@ -47,6 +40,7 @@ class ClientCommands:
         wallClock: Callable[[], float] = time.time,
         *,
         ports: Callable[[], tuple[list[PortEntry], int]] | None = None,
+        connections: Callable[[], Iterable[Peer]] = lambda: (),
     ) -> None:
         """
         @param scheduler: has jobs and orders.
@@ -54,20 +48,14 @@ class ClientCommands:
         @param about: attributes of the answer to C{show_state}, such as
             C{tcp_port}.
         @param ports: tells of the callback ports, and how many jobs wait for one.
+        @param connections: who is connected to the command port.
         """
         self._scheduler = scheduler
-        self._placing = placing
-        self._orders = OrderCommands(scheduler, wallClock)
-        self._ports = ports
         self._wallClock = wallClock
-        self._about = {
-            "spooler_running_since": secondstamp(wallClock()),
-            "state": "running",
-            "version": __version__,
-            "pid": str(os.getpid()),
-            "host": platform.node(),
-            **(about or {}),
-        }
+        self._orders = OrderCommands(scheduler, wallClock)
+        self._shows = ShowCommands(
+            scheduler, placing, about, wallClock, ports=ports, connections=connections
+        )
 
     def commands(self) -> dict[str, tuple[Level, Handler]]:
         """
@@ -77,12 +65,9 @@ class ClientCommands:
         return {
             "start_job": (Level.NO_ADD, self._startJob),
             "kill_task": (Level.NO_ADD, self._killTask),
-            "show_state": (Level.INFO, self._showState),
-            "s": (Level.INFO, self._showState),
-            "show_job": (Level.INFO, self._showJob),
-            "show_task": (Level.INFO, self._showTask),
             "modify_job": (Level.NO_ADD, self._modifyJob),
             **self._orders.commands(),
+            **self._shows.commands(),
         }
 
     def _startJob(self, command: Element, peer: Peer) -> Element:
@@ -128,7 +113,7 @@ class ClientCommands:
         task = self._scheduler.tasks.alive.get(said.taskNumber(command))
         # A real JobScheduler says ok to a task that it does not know, too.
         if task is not None and task.job.name == job.name:
-            if command.attributes.get("immediately", "no") in ("yes", "true", "1"):
+            if said.flag(command, "immediately"):
                 timeout = command.attributes.get("timeout", "")
                 if timeout.isdecimal() and timeout.isascii():
                     self._scheduler.kill(task, _SIGTERM, float(timeout[:9]))
@@ -139,41 +124,6 @@ class ClientCommands:
                 # (protocol document, 6.1).
                 self._scheduler.withdraw(task)
         return element("ok")
-
-    def _showState(self, command: Element, peer: Peer) -> Element:
-        overview = self._overview()
-        jobs = [
-            self._jobElement(job, overview)
-            for job in self._scheduler.jobs.values()
-            if job.configured.visible
-        ]
-        classes = [
-            processClassElement(each, overview)
-            for each in self._placing.classes.values()
-            if each.configured is not None
-        ]
-        groups = [element("jobs", {}, jobs), element("process_classes", {}, classes)]
-        if self._ports is not None and "ports" in command.attributes.get("what", "").split():
-            groups.append(portsElement(*self._ports(), self._scheduler.tasks.alive.values()))
-        attributes = {"time": secondstamp(self._wallClock()), **self._about}
-        return element("state", attributes, groups)
-
-    def _showJob(self, command: Element, peer: Peer) -> Element:
-        return self._jobElement(self._job(command), self._overview())
-
-    def _showTask(self, command: Element, peer: Peer) -> Element:
-        number = said.taskNumber(command)
-        task = self._scheduler.tasks.find(number)
-        if task is None:
-            raise CommandRefused("SCHEDULER-207", f"There is no task {number}")
-        return taskElement(task, self._overview())
-
-    def _overview(self) -> Overview:
-        return Overview(self._scheduler.tasks.alive.values())
-
-    def _jobElement(self, job: Job, overview: Overview) -> Element:
-        trouble = self._placing.trouble(job.configured.processClass)
-        return jobElement(job, self._scheduler.tasks, overview, trouble)
 
     def _job(self, command: Element) -> Job:
         return self._scheduler.job(said.path(command, "job"))

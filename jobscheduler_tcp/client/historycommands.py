@@ -133,6 +133,7 @@ class HistoryCommands:
         shown.attributes["log_file"] = f"logs/{fileName(job, number)}"
         if _wantsLog(command):
             text = await self._log(job, number, _offset(command), MAX_LOG)
+            shown.children = [each for each in shown.children if each.name != "log"]
             shown.children.append(text)
         return shown
 

@@ -26,6 +26,7 @@ class Job:
     @ivar failures: how many in a row.
     @ivar delayUntil: when it may start tasks again after a failure.
     @ivar failed: its last task, if that failed.
+    @ivar text: what its last task said first.
     """
 
     configured: ConfiguredJob
@@ -36,6 +37,7 @@ class Job:
     failures: int = 0
     delayUntil: float = 0.0
     failed: StartedTask | None = None
+    text: str = ""
     _queue: list[tuple[float, int, StartedTask]] = field(default_factory=list)
 
     @property
@@ -84,6 +86,7 @@ class Job:
         self.stopped = False
         self.failures = 0
         self.delayUntil = 0.0
+        self.failed = None
 
     def queue(self, task: StartedTask) -> None:
         """
@@ -125,6 +128,7 @@ class Job:
             it shall not.
         """
         self.running.pop(task.number, None)
+        self.text = task.output.first or self.text
         if task.outcome is None or task.outcome.reason is Reason.CANCELLED:
             return None
         self.failed = task if task.failed else None

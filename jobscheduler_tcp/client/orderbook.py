@@ -71,13 +71,24 @@ class OrderBook:
 
     # -------------------------------------------------------------- looking
 
+    def chain(self, name: str) -> ConfiguredChain:
+        """
+        A chain by its path without the leading slash.
+
+        @raise CommandRefused: there is none.
+        """
+        if name not in self.chains:
+            text = f"There is no Job_chain '{name and '/' + name}'"
+            raise CommandRefused("SCHEDULER-161", text)
+        return self.chains[name]
+
     def orders(self, chain: str) -> Iterator[Order]:
         """
         The orders of a chain, in the order in which they came.
 
         @raise CommandRefused: there is no such chain.
         """
-        self._chain(chain)
+        self.chain(chain)
         return iter(self._orders[chain].values())
 
     def find(self, chain: str, identifier: str) -> Order:
@@ -86,7 +97,7 @@ class OrderBook:
 
         @raise CommandRefused: there is none.
         """
-        self._chain(chain)
+        self.chain(chain)
         order = self._orders[chain].get(identifier)
         if order is None:
             text = f'There is no order {identifier} in job chain "/{chain}"'
@@ -134,7 +145,7 @@ class OrderBook:
             that is being worked on, when its task is over.
         @raise CommandRefused: it cannot be.
         """
-        chain = self._chain(new.chain)
+        chain = self.chain(new.chain)
         state = new.state or next(node.state for node in chain.nodes if node.job)
         self._requireJob(new.chain, state)
         if new.endState and new.endState not in self._nodes[new.chain]:
@@ -413,12 +424,6 @@ class OrderBook:
     def _newId(self, chain: str) -> str:
         taken = self._orders[chain]
         return next(str(number) for number in self._ids[chain] if str(number) not in taken)
-
-    def _chain(self, name: str) -> ConfiguredChain:
-        if name not in self.chains:
-            text = f"There is no Job_chain '{name and '/' + name}'"
-            raise CommandRefused("SCHEDULER-161", text)
-        return self.chains[name]
 
     def _requireJob(self, chain: str, state: str) -> None:
         node = self._nodes[chain].get(state)

@@ -16,6 +16,9 @@ from jobscheduler_tcp.client.lines import Lines
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted
 
+# Characters of the first line that are remembered (protocol document, 5.8).
+_FIRST = 100
+
 
 @implementer(IConfirmationReceiver)
 class OutputLog:
@@ -24,12 +27,15 @@ class OutputLog:
     kept.
 
     @ivar began: when the program was said to run, seconds since 1970; 0 before.
+    @ivar first: the beginning of its first line on stdout, as JobScheduler tells
+        it of a job.
     """
 
     _log = Logger()
 
     def __init__(self, job: str, task: int, wallClock: Callable[[], float] = time.time) -> None:
         self.began = 0.0
+        self.first = ""
         self._wallClock = wallClock
         self._job = job
         self._task = task
@@ -71,6 +77,8 @@ class OutputLog:
 
     def _say(self, stream: Stream, lines: Iterable[str]) -> None:
         for line in lines:
+            if not self.first and stream is Stream.STDOUT:
+                self.first = line[:_FIRST]
             self._log.info(
                 "Task {task} of job {job}, {stream}: {line}",
                 task=self._task,

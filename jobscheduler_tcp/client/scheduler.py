@@ -75,6 +75,43 @@ class Scheduler:
         self._timed: set[tuple[float, str]] = set()
         self._timer: IDelayedCall | None = None
         self._stopping = False
+        self._paused = ""
+
+    @property
+    def state(self) -> str:
+        """
+        JobScheduler's word for how it stands.
+        """
+        if self._paused == "stopped" and any(job.running for job in self.jobs.values()):
+            return "stopping"
+        return self._paused or "running"
+
+    def pause(self, state: str = "paused") -> None:
+        """
+        Give no turns. What runs goes on, and what comes is queued.
+
+        @param state: the word for it; from C{stopping} there is no way back.
+        """
+        if self._paused != "stopping":
+            self._paused = state
+
+    def resume(self) -> None:
+        """
+        Give turns again.
+        """
+        if self._paused != "stopping":
+            self._paused = ""
+            for name in self.jobs:
+                self._wake(name)
+
+    def nextTime(self) -> float:
+        """
+        When something that waits for a time may go on, as far as is known;
+        C{NEVER} if nothing does.
+        """
+        return min(
+            self.book.nextTime(self._wallClock()), self._times[0][0] if self._times else NEVER
+        )
 
     def configure(self, objects: Objects) -> None:
         """
@@ -282,7 +319,7 @@ class Scheduler:
 
     def _startAll(self, job: Job, now: float) -> None:
         name = job.name
-        while job.mayStart(now):
+        while job.mayStart(now) and not self._paused:
             task = job.next(now)
             if task is None:
                 if not self.book.hasReady(name, now):

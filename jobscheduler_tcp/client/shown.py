@@ -1,27 +1,25 @@
 """
-How jobs, tasks and process classes look in JobScheduler's answers.
+How jobs and tasks look in JobScheduler's answers.
 
 Words and attributes are those of a real JobScheduler; what stands here beyond
-them (C{reason}, C{exit_code}, C{signal}, C{end_time}, C{position}) its readers
-pass over.
+them (C{reason}, C{exit_code}, C{signal}, C{end_time}, C{position}, C{why}) its
+readers pass over.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from signal import Signals
 
 from jobscheduler_tcp.client.jobs import Job
-from jobscheduler_tcp.client.placing import PlacedTask, RemoteClass
-from jobscheduler_tcp.client.portreport import PortEntry, PortState
+from jobscheduler_tcp.client.logfiles import fileName
 from jobscheduler_tcp.client.shownorders import orderElement
-from jobscheduler_tcp.client.started import Overview, StartedTask, StartedTasks
+from jobscheduler_tcp.client.shownparts import LISTED, fileBased, paramsElement
+from jobscheduler_tcp.client.started import Overview, StartedTask
+from jobscheduler_tcp.client.what import What
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.plaincommands import secondstamp, timestamp
 from jobscheduler_tcp.wire.documents import Element, element, error
-
-# How many tasks one list shows; the counts are of all.
-LISTED = 1000
 
 
 def taskElement(task: StartedTask, overview: Overview) -> Element:
@@ -37,6 +35,8 @@ def taskElement(task: StartedTask, overview: Overview) -> Element:
         "enqueued": timestamp(task.enqueued),
         "start_at": timestamp(task.startAt),
         "steps": "0" if task.outcome is None else "1",
+        # From the state directory on, as JobScheduler tells it from its own.
+        "log_file": f"logs/{fileName(task.job.name, task.number)}",
         "force_start": "yes",
     }
     if task.given is not None:
@@ -56,63 +56,90 @@ def taskElement(task: StartedTask, overview: Overview) -> Element:
         attributes["end_time"] = timestamp(task.ended)
         attributes |= _outcome(task.outcome)
         children += _errors(task)
+    children.append(element("log", {"level": "info"}))
     return element("task", attributes, children)
 
 
-def jobElement(job: Job, tasks: StartedTasks, overview: Overview, trouble: str = "") -> Element:
+def jobElement(
+    job: Job,
+    overview: Overview,
+    *,
+    ended: int = 0,
+    over: Iterable[StartedTask] = (),
+    orders: Element | None = None,
+    priority: int = 0,
+    trouble: str = "",
+    what: What = frozenset(),
+) -> Element:
     """
-    A job, its tasks under way, those that wait, and the last that are over.
+    A job, its tasks under way and those that wait.
 
+    @param ended: how many of its tasks are over.
+    @param over: the last of these, the latest first.
+    @param orders: the orders that wait for it, if it works on orders.
+    @param priority: how far from the beginning of a job chain it stands, 0 for
+        in none.
     @param trouble: why its process class cannot run anything.
     """
     configured = job.configured
     running = [task for task in job.running.values() if not task.waits]
     waiting = [task for task in job.running.values() if task.waits]
     queued = job.queued
-    over = [task for task in tasks.over if task.job.name == job.name]
-    ended = tasks.ended[job.name]
     attributes = {
         "path": f"/{job.name}",
         "name": job.name.rpartition("/")[2],
         "job": job.name,
         "state": "error" if trouble else job.state,
-        "title": configured.title,
+    }
+    if configured.title:
+        attributes["title"] = configured.title
+    attributes |= {
         "process_class": f"/{configured.processClass}",
         "all_steps": str(ended),
-        "all_tasks": str(ended + len(running) + len(waiting) + len(queued)),
+        "all_tasks": str(ended + len(running)),
         "order": "yes" if configured.order else "no",
         "tasks": str(configured.tasks),
         "in_period": "yes",
         "enabled": "yes" if configured.enabled else "no",
     }
-    if trouble:
-        attributes["state_text"] = trouble
+    if trouble or job.text:
+        attributes["state_text"] = trouble or job.text
     if waiting:
         attributes["waiting_for_process"] = "yes"
+    if configured.description:
+        attributes["has_description"] = "yes"
     if job.delayUntil and job.failures:
         attributes["delay_until"] = timestamp(job.delayUntil)
+    if priority:
+        attributes["job_chain_priority"] = str(priority)
     listed = [taskElement(task, overview) for task in running[:LISTED]]
-    return element(
-        "job",
-        attributes,
-        [
-            element("tasks", {"count": str(len(running))}, listed),
-            element(
-                "queued_tasks",
-                {"length": str(len(waiting) + len(queued))},
-                (_queuedTask(task, overview) for task in (*waiting, *queued)[:LISTED]),
-            ),
-            *(_errors(over[-1]) if over else ()),
-            element("history", {}, map(_historyEntry, reversed(over))),
-        ],
-    )
+    waits = element("queued_tasks", {"length": str(len(waiting) + len(queued))})
+    waits.children += [_queuedTask(task, overview) for task in (*waiting, *queued)[:LISTED]]
+    needed = [("Process_class", configured.processClass)] if configured.processClass else []
+    children = [
+        fileBased(configured.source, needed),
+        element("tasks", {"count": str(len(running))}, listed),
+        waits,
+        *([orders] if orders is not None else ()),
+        *(_errors(job.failed) if job.failed is not None else ()),
+    ]
+    if "description" in what and configured.description:
+        children.append(element("description", text=configured.description))
+    if "job_params" in what:
+        children.append(paramsElement(configured.work.parameters))
+    if "task_history" in what:
+        children.append(element("history", {}, map(_historyEntry, over)))
+    children.append(element("log", {"level": "info"}))
+    return element("job", attributes, children)
 
 
 def _queuedTask(task: StartedTask, overview: Overview) -> Element:
     attributes = {
-        "id": str(task.number),
         "task": str(task.number),
+        "id": str(task.number),
         "enqueued": timestamp(task.enqueued),
+        "name": task.name,
+        "force_start": "yes",
         "start_at": timestamp(task.startAt),
     }
     if task.number in overview.position:
@@ -120,93 +147,6 @@ def _queuedTask(task: StartedTask, overview: Overview) -> Element:
     if task.given is not None and task.given.why:
         attributes["why"] = task.given.why
     return element("queued_task", attributes)
-
-
-def processClassElement(processClass: RemoteClass, overview: Overview) -> Element:
-    """
-    A process class, who runs in it and who waits for it.
-    """
-    processes = [
-        element(
-            "process",
-            {
-                "job": f"/{task.job.name}",
-                "task": str(task.number),
-                "remote_scheduler": _remoteOf(task),
-                "running_since": timestamp(task.output.began or task.enqueued),
-            },
-        )
-        for task in overview.ofClass(processClass.name, waiting=False)[:LISTED]
-    ]
-    waiting = [
-        element(
-            "job",
-            {
-                "job": f"/{task.job.name}",
-                "task": str(task.number),
-                "position": str(overview.position[task.number]),
-            },
-        )
-        for task in overview.ofClass(processClass.name, waiting=True)[:LISTED]
-    ]
-    attributes = {
-        "path": f"/{processClass.name}" if processClass.name else "",
-        "name": processClass.name.rpartition("/")[2],
-        "max_processes": str(processClass.maxProcesses),
-    }
-    if len(processClass.remotes) == 1:
-        attributes["remote_scheduler"] = processClass.remotes[0].address
-    attributes["processes"] = str(processClass.running)
-    if processClass.why:
-        attributes["why"] = processClass.why
-    children = [element("processes", {}, processes), element("waiting_jobs", {}, waiting)]
-    if len(processClass.remotes) > 1:
-        remotes = [
-            element("remote_scheduler", {"remote_scheduler": each.address})
-            for each in processClass.remotes
-        ]
-        children.append(element("remote_schedulers", {}, remotes))
-    return element("process_class", attributes, children)
-
-
-def _remoteOf(task: StartedTask) -> str:
-    return task.given.remote if isinstance(task.given, PlacedTask) else ""
-
-
-def portsElement(
-    entries: Sequence[PortEntry], waiting: int, tasks: Iterable[StartedTask]
-) -> Element:
-    """
-    The callback ports. Neighbours that are free are one element.
-
-    @param waiting: how many jobs wait for a port.
-    """
-    started = {task.given.task: task for task in tasks if task.given is not None}
-    numbers: dict[PortState, set[int]] = {state: set() for state in PortState}
-    rows = []
-    for entry in entries:
-        numbers[entry.state].update(range(entry.low, entry.high + 1))
-        attributes = {
-            "port": f"{entry.low}-{entry.high}" if entry.low != entry.high else f"{entry.low}",
-            "state": entry.state.value,
-        }
-        if entry.age is not None:
-            attributes["age"] = f"{entry.age:.1f}"
-        if entry.peer:
-            attributes["peer"] = entry.peer
-        if entry.task in started:
-            attributes["job"] = f"/{started[entry.task].job.name}"
-            attributes["id"] = str(started[entry.task].number)
-        if entry.task:
-            attributes["task"] = entry.task
-        rows.append(element("port", attributes))
-    counts = {state.value: str(len(numbers[state])) for state in PortState}
-    every = set().union(*numbers.values())
-    return element(
-        "ports",
-        {"range": f"{min(every)}-{max(every)}", **counts, "waiting": str(waiting)},
-        rows,
-    )
 
 
 def _historyEntry(task: StartedTask) -> Element:

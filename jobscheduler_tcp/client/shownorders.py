@@ -1,17 +1,21 @@
 """
-How orders and job chains look in JobScheduler's answers.
+How orders look in JobScheduler's answers.
 
 What stands here beyond its words (C{lost}) its readers pass over.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from jobscheduler_tcp.client.order import NEVER, Order
+from jobscheduler_tcp.client.shownparts import paramsElement
+from jobscheduler_tcp.client.what import What
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.wire.documents import Element, element
 
 
-def orderElement(order: Order) -> Element:
+def orderElement(order: Order, what: What = frozenset()) -> Element:
     """
     An order.
     """
@@ -40,14 +44,37 @@ def orderElement(order: Order) -> Element:
     if order.setbacks:
         attributes["setback_count"] = str(order.setbacks)
     attributes |= _yes(
-        suspended=order.suspended, touched=order.touched, lost=order.lost, removed=order.removed
+        suspended=order.suspended,
+        touched=order.touched,
+        lost=order.lost,
+        replaced=order.successor is not None,
+        removed=order.removed,
     )
     if order.began:
         attributes["start_time"] = timestamp(order.began)
     if order.ended:
         attributes["end_time"] = timestamp(order.ended)
-    state = element("file_based", {"state": "not_initialized"}, [element("requisites")])
-    return element("order", attributes, [state])
+    children = [element("file_based", {"state": "not_initialized"}, [element("requisites")])]
+    if "payload" in what and order.parameters:
+        children.append(element("payload", {}, [paramsElement(order.parameters)]))
+    if "log" in what:
+        children.append(element("log", {"level": "info"}))
+    return element("order", attributes, children)
+
+
+def queueElement(orders: Sequence[Order], most: int, what: What, *, times: bool) -> Element:
+    """
+    The orders that stand at one place.
+
+    @param most: how many of them are shown.
+    @param times: whether to tell when the first of them may go on.
+    """
+    attributes = {"length": str(len(orders))}
+    if times:
+        free = (order.at or order.arrived for order in orders if not order.suspended)
+        first = min(free, default=NEVER)
+        attributes["next_start_time"] = _time(first)
+    return element("order_queue", attributes, [orderElement(each, what) for each in orders[:most]])
 
 
 def _yes(**flags: bool) -> dict[str, str]:

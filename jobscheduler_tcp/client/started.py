@@ -343,6 +343,8 @@ class Overview:
         self.position: dict[int, int] = {}
         self._of: defaultdict[tuple[str, str, bool], list[StartedTask]] = defaultdict(list)
         for task in tasks:
+            if task.given is None:
+                continue  # it waits for its job, not yet for a process
             waits = task.waits
             self._of["job", task.job.name, waits].append(task)
             queue = self._of["class", task.job.processClass, waits]

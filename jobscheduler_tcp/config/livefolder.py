@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias, TypeVar
 
 from jobscheduler_tcp.config.model import (
@@ -20,6 +20,7 @@ from jobscheduler_tcp.config.model import (
     ConfiguredJob,
     ConfiguredOrder,
     Objects,
+    Source,
 )
 from jobscheduler_tcp.config.objects import ObjectReader
 from jobscheduler_tcp.config.parts import unreadable
@@ -138,11 +139,17 @@ class LiveFolder:
         stamps = {path: _stamp(path)}
         try:
             found = self._object(reader, os.path.basename(path))
+            if found is not None and not isinstance(found, ConfiguredOrder):
+                found = replace(found, source=self._source(path, stamps[path]))
             file.found, file.error = found, ""
         except ConfigurationError as error:
             file.error = str(error)
         file.passedOver = reader.passedOver
         file.stamps = stamps | {each: _stamp(each) for each in reader.included}
+
+    def _source(self, path: str, stamp: _Stamp) -> Source:
+        outside = os.path.dirname(os.path.abspath(self.directory))
+        return Source(os.path.relpath(path, outside), stamp[0] / 1e9 if stamp else 0.0)
 
     def _object(self, reader: ObjectReader, fileName: str) -> Configured | None:
         named = _NAME.fullmatch(fileName)

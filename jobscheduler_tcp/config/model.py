@@ -5,7 +5,7 @@ What a configuration file says, as frozen dataclasses.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from math import inf
 
 from jobscheduler_tcp.errors import ConfigurationError
@@ -38,6 +38,20 @@ class AllowedHost:
 
 
 @dataclass(frozen=True, slots=True)
+class Source:
+    """
+    A file of the live folder, which has one object.
+
+    @ivar file: seen from the directory that the folder is in, such as
+        C{live/report.job.xml}.
+    @ivar written: when it was last written, seconds since 1970.
+    """
+
+    file: str
+    written: float
+
+
+@dataclass(frozen=True, slots=True)
 class ConfiguredClass:
     """
     A process class.
@@ -54,6 +68,7 @@ class ConfiguredClass:
         file does not say.
     @ivar advertise: the address at which the remotes shall call back; empty
         where the file does not say.
+    @ivar source: C{None} where it stands in C{scheduler.xml}.
     """
 
     name: str
@@ -67,6 +82,7 @@ class ConfiguredClass:
     dialect: str = "auto"
     callback: str = ""
     advertise: str = ""
+    source: Source | None = field(default=None, compare=False)
 
     @property
     def remotes(self) -> tuple[tuple[str, int], ...]:
@@ -106,6 +122,8 @@ class ConfiguredJob:
     @ivar setbackDelays: numbers of setbacks of an order in a row, ascending,
         and the seconds to wait from that number on.
     @ivar maxSetbacks: after how many a further one is an error; 0 for none.
+    @ivar description: of the file, for people.
+    @ivar source: C{None} where it stands in C{scheduler.xml}.
     """
 
     name: str
@@ -123,6 +141,8 @@ class ConfiguredJob:
     delaysAfterError: tuple[tuple[int, float], ...] = ()
     setbackDelays: tuple[tuple[int, float], ...] = ()
     maxSetbacks: int = 0
+    description: str = field(default="", compare=False)
+    source: Source | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +174,7 @@ class ConfiguredChain:
     @ivar name: its path without the leading slash.
     @ivar nodes: in the order of the file; each state once.
     @ivar recoverable: as the file says; shown to people.
+    @ivar source: C{None} where it stands in C{scheduler.xml}.
     """
 
     name: str
@@ -162,6 +183,7 @@ class ConfiguredChain:
     place: str
     visible: bool = True
     recoverable: bool = True
+    source: Source | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,6 +275,7 @@ class Configuration:
         none.
     @ivar includePath: where C{<include file=>} is looked for; empty for the
         directory of the file.
+    @ivar variables: the global parameters, for commands to ask for.
     @ivar warnings: what was passed over, one line each, with C{file:line}.
     """
 
@@ -272,6 +295,7 @@ class Configuration:
     chains: tuple[ConfiguredChain, ...] = ()
     liveFolder: str = ""
     includePath: str = ""
+    variables: tuple[tuple[str, str], ...] = ()
     warnings: tuple[str, ...] = ()
 
     @property

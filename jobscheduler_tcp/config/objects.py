@@ -76,6 +76,7 @@ class ObjectReader(PartReader):
         delays: list[tuple[int, float]] = []
         setbacks: list[tuple[int, float]] = []
         maxSetbacks = 0
+        description = ""
         for child in self.children(element, _JOB_PARTS, unsupported.JOB_ELEMENTS):
             match child.name:
                 case "script" | "process" if script:
@@ -109,7 +110,7 @@ class ObjectReader(PartReader):
                     if "delay" in child.attributes:
                         setbacks.append((number, self.value(child, "delay", values.duration, 0.0)))
                 case _:
-                    pass  # a description is for those who read the file
+                    description = child.text.strip()
         if not script:
             raise self.error(element, f"expected a <script> in job {name}")
         return ConfiguredJob(
@@ -134,6 +135,7 @@ class ObjectReader(PartReader):
             delaysAfterError=tuple(sorted(delays)),
             setbackDelays=tuple(sorted(setbacks)),
             maxSetbacks=maxSetbacks,
+            description=description,
         )
 
     def processClass(self, element: Element, name: str, ownPort: int | None) -> ConfiguredClass:

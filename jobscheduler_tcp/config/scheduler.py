@@ -76,6 +76,7 @@ class _SchedulerReader(ObjectReader):
         self._advertise: str | None = None
         self._portReleaseTime: float | None = None
         self._startsPerSecond: int | None = None
+        self._variables: list[tuple[str, str]] = []
 
     def configuration(self) -> Configuration:
         """
@@ -143,6 +144,7 @@ class _SchedulerReader(ObjectReader):
             chains=tuple(self._chains.values()),
             liveFolder=self._liveFolder,
             includePath=config.attributes.get("include_path", "").strip() and self._includePath,
+            variables=tuple(self._variables),
             warnings=self.warnings,
         )
 
@@ -190,7 +192,8 @@ class _SchedulerReader(ObjectReader):
 
     def _globalParameters(self, section: Element) -> None:
         # Here JobScheduler's own file keeps settings of other programs; it
-        # still accepts a file that has ours.
+        # still accepts a file that has ours. They are for commands to ask for: a
+        # real one, too, does not hand them to shell tasks.
         for name, element in self.pairs(section, "param"):
             match name:
                 case "jsremote.max_tasks":
@@ -206,4 +209,4 @@ class _SchedulerReader(ObjectReader):
                 case "jsremote.starts_per_second":
                     self._startsPerSecond = self.value(element, "value", _count, None)
                 case _:
-                    self.warn(element, name, f"global parameter {name} is not supported yet")
+                    self._variables.append((name, element.attributes.get("value", "")))

@@ -43,6 +43,13 @@ class DocumentSplitter:
         self._buffer = bytearray()
         self._scanner = self._scan()
 
+    @property
+    def holdsText(self) -> bool:
+        """
+        Whether what is not complete yet is no element.
+        """
+        return bool(self._buffer) and not self._buffer.startswith(b"<")
+
     def feed(self, data: bytes) -> Iterator[bytes]:
         """
         Give out the documents that are complete now. Read the iterator to its
