@@ -25,7 +25,7 @@ from jobscheduler_tcp.messages import (
     TaskOutput,
 )
 from jobscheduler_tcp.wire import extended
-from jobscheduler_tcp.wire.frames import FrameDecoder
+from jobscheduler_tcp.wire.decoder import MessageDecoder
 
 # What a task may print, or be given, beyond what was acknowledged: enough for
 # 80 MB/s at a round trip of 10 ms.
@@ -143,7 +143,7 @@ class ConfirmationChannels:
         self._role = role
         self._handshake = Conversation(HANDSHAKE, role)
         self._tasks: dict[int, _Task] = {}
-        self._frames = FrameDecoder(extended.MAX_UNPROVEN)
+        self._decoder = MessageDecoder()
 
     @property
     def channels(self) -> int:
@@ -160,8 +160,7 @@ class ConfirmationChannels:
         @raise RemoteProtocolError: hang up; nothing heard afterwards means
             anything.
         """
-        for payload in self._frames.feed(data):
-            channel, message = extended.decode(payload)
+        for channel, message in self._decoder.feed(data):
             task = self._tasks.get(channel)
             if task is not None:
                 task.conversation.hear(message)
@@ -185,7 +184,7 @@ class ConfirmationChannels:
         @raise LocalProtocolError: it may not be said now; nothing has changed.
         """
         data = extended.encode(channel, message)
-        if len(data) - 4 > self._frames.limit:
+        if len(data) - 4 > self._decoder.limit:
             raise LocalProtocolError(f"{type(message).__name__} is too long")
         task = self._tasks.get(channel)
         if task is not None:
@@ -267,4 +266,4 @@ class ConfirmationChannels:
             self.window = message.window
         elif not self.proven and self._handshake.place is Place.PROVEN:
             self.proven = True
-            self._frames.limit = extended.MAX_PROVEN
+            self._decoder.limit = extended.MAX_PROVEN

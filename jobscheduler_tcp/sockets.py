@@ -34,6 +34,10 @@ _KEEPALIVE = (
     ("TCP_USER_TIMEOUT", int(SILENCE * 1000)),
 )
 
+# Bytes that a transport reads at once by default, and when there is more.
+_READ = Connection.bufferSize
+_MUCH_READ = 256 * 1024
+
 # SO_LINGER: on, for 0 seconds.
 _NO_LINGER = struct.pack("ii", 1, 0)
 
@@ -116,6 +120,16 @@ def settle(transport: ITCPTransport) -> None:
                     connected.setsockopt(socket.IPPROTO_TCP, option, value)
                 except OSError:
                     pass  # macOS says so when the peer is gone already
+
+
+def readMore(transport: ITCPTransport, count: int) -> None:
+    """
+    Read more at once from a connection on which much comes.
+
+    @param count: how many bytes came with the last reading.
+    """
+    if count >= _READ and isinstance(transport, Connection):
+        transport.bufferSize = _MUCH_READ
 
 
 def promptly(transport: ITCPTransport) -> Callable[[bytes], None]:

@@ -562,17 +562,17 @@ class WindowTests(CallbackTests):
     Output is acknowledged as the receiver takes it.
     """
 
-    def test_quarters(self) -> None:
+    def test_halves(self) -> None:
         """
-        A quarter of the window is acknowledged at once.
+        Half of the window is acknowledged at once.
         """
         caller = self.running()
-        caller.print(Stream.STDOUT, bytes(249))
+        caller.print(Stream.STDOUT, bytes(499))
         self.network.flush()
         self.assertEqual(caller.said(OutputAcknowledged), [])
         caller.print(Stream.STDERR, b"x")
         self.network.flush()
-        self.assertEqual(caller.said(OutputAcknowledged), [OutputAcknowledged(249, 1)])
+        self.assertEqual(caller.said(OutputAcknowledged), [OutputAcknowledged(499, 1)])
 
     def test_rest(self) -> None:
         """

@@ -30,7 +30,7 @@ from jobscheduler_tcp.messages import (
     ListenerProof,
 )
 from jobscheduler_tcp.proof import NONCE_SIZE, callerProof, isProof, listenerProof
-from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.sockets import readMore, settle
 
 # Seconds for a caller to say whom it wants (docs/protocol/extended, "Proof").
 GRACE = 2.0
@@ -144,6 +144,7 @@ class Caller(Protocol, ABC):
         Hear what the remote says; hang up on nonsense.
         """
         self.quiet = 0
+        readMore(self.transport, len(data))
         try:
             for channel, message in self._channels.hear(data):
                 if self._closed:

@@ -41,6 +41,7 @@ MAX_PROVEN = 1048576
 
 _HEADER = Struct(">IBI")  # length, type, channel
 _DATA = Struct(">IBIQ")  # length, type, channel, offset
+_BEGINNING = Struct(">BIQ")  # the same of a payload
 _CHANNEL = Struct(">I")
 _OFFSET = Struct(">Q")
 _OFFSETS = Struct(">QQ")
@@ -51,6 +52,9 @@ _MAX_COUNT = 2**63 - 1
 
 # Bytes of raw data that fit into one frame.
 MAX_DATA = MAX_PROVEN - _RAW
+
+# The types of payloads that hold output.
+OUTPUT = bytes((_LETTER + Stream.STDOUT, _LETTER + Stream.STDERR))
 
 # The longest line for people (messages.Line).
 _MAX_LINE = 2000
@@ -107,6 +111,17 @@ def decode(payload: bytes) -> tuple[int, Confirmation]:
     except Exception as error:  # whatever a decoder may think of, also RecursionError
         said = f"{type(error).__name__}: {error}"
         raise RemoteProtocolError(f"a frame that is not understood, {said}") from error
+
+
+def decodeBeginning(payload: memoryview) -> tuple[int, Stream, int, bytes]:
+    """
+    Read the beginning of a payload of a type in L{OUTPUT}, longer than what
+    stands before the data.
+
+    @return: channel, stream, offset, and as many of the data as there are.
+    """
+    letter, channel, offset = _BEGINNING.unpack_from(payload)
+    return channel, Stream(letter - _LETTER), _count(offset), bytes(payload[_RAW:])
 
 
 def _encodeData(channel: int, stream: Stream, message: TaskOutput | TaskInput) -> bytes:

@@ -43,14 +43,14 @@ class FrameDecoder:
         self._have = 0
         self._needed = _LENGTH.size
 
-    def feed(self, data: bytes) -> Iterator[bytes]:
+    def feed(self, data: bytes, start: int = 0) -> Iterator[bytes]:
         """
         Give out the payloads that are complete now. Read the iterator to its
         end before feeding more.
 
+        @param start: where to begin; 0 if a payload has begun.
         @raise RemoteProtocolError: the peer announced a frame above the limit.
         """
-        start = 0
         if self._kept:
             missing = self._needed - self._have
             if len(data) < missing:
@@ -80,6 +80,24 @@ class FrameDecoder:
             yield data[body:start]
         if start < available:
             self._keep(memoryview(data)[start:] if available - start >= _SHORT else data[start:])
+
+    def takeBeginning(self, firsts: bytes) -> tuple[memoryview, int] | None:
+        """
+        Take out the beginning of a payload that is not complete, if it is long
+        and came in one piece.
+
+        @param firsts: the bytes with one of which it begins.
+        @return: it, and the number of bytes that are missing, which are not to
+            be fed.
+        """
+        if self._have < _SHORT or len(self._kept) > 1:
+            return None
+        beginning = memoryview(self._kept[0])[_LENGTH.size :]
+        if beginning[0] not in firsts:
+            return None
+        missing = self._needed - self._have
+        self._forget()
+        return beginning, missing
 
     def _keep(self, data: bytes | memoryview) -> None:
         self._have += len(data)
