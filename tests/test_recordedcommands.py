@@ -17,6 +17,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobscheduler_tcp.client import verdicts
 from jobscheduler_tcp.client.commands import ClientCommands
 from jobscheduler_tcp.client.history import TaskRecord
 from jobscheduler_tcp.client.historycommands import HistoryCommands
@@ -28,7 +29,7 @@ from jobscheduler_tcp.commandport import CommandPortFactory
 from jobscheduler_tcp.config.livefolder import LiveFolder
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import Stream, TaskEnded, TaskKilled, Work
-from jobscheduler_tcp.outcome import Outcome, Reason
+from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.testing import MemoryNetwork
 from jobscheduler_tcp.wire.documents import GREETED, Element, parse
@@ -107,6 +108,7 @@ ALLOWED = (
     Allowed("added", "history.entry/@exit_code", "JobScheduler tells it in words only"),
     Allowed("added", "history.entry/@signal", "likewise"),
     Allowed("added", "history.entry/@reason", "every outcome has one named reason"),
+    Allowed("added", "history.entry/@seconds", "by the clock of the remote"),
     Allowed("added", "history.entry/log", "asked for; the original had no database", (12,)),
     Allowed("missing", "answer/ERROR", "the original had no database", (14,)),
     Allowed("added", "answer/task", "the original had no database", (14,)),
@@ -199,23 +201,24 @@ class RecordedJob(FakeJob):
         It ends.
         """
         values = dict(self.work.orderParameters or ())
-        returned = {"extract": (("file", f"/var/spool/{values.get('day', '')}.csv"),)}
+        file = f"/var/spool/{values.get('day', '')}.csv".encode()
+        returned = ((b"file", file),) if self.name == "extract" else ()
         code = 3 if self.name == "exit3" else 0
-        self.over(Outcome(Reason.EXITED, exitCode=code, returnValues=returned.get(self.name, ())))
+        self.over(TaskEnded(Reason.EXITED, exitCode=code, returned=returned))
 
     def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
         """
         It dies.
         """
-        self.over(Outcome(Reason.KILLED, signal=signal))
+        self.over(TaskEnded(Reason.KILLED, signal=signal))
         return succeed(TaskKilled(1, "", 1, ()))
 
-    def over(self, outcome: Outcome) -> None:
+    def over(self, message: TaskEnded) -> None:
         """
         Tell its end.
         """
-        self.receiver.taskEnded(TaskEnded(outcome.reason, exitCode=outcome.exitCode))
-        self.end(outcome)
+        self.receiver.taskEnded(message)
+        self.end(verdicts.ended(message, self.pid))
 
 
 class RememberedTasks:
