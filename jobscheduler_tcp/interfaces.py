@@ -5,6 +5,7 @@ side of each.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -42,11 +43,11 @@ from jobscheduler_tcp.messages import (
     Welcome,
     Work,
 )
-from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.wire.documents import Element
 
 if TYPE_CHECKING:
-    from jobscheduler_tcp.client.order import Order, Verdict
+    from jobscheduler_tcp.client.order import NewOrder, Order, Verdict
     from jobscheduler_tcp.client.started import StartedTask
 
 # ------------------------------------------------- client: hearing of one task
@@ -128,6 +129,29 @@ class IConfirmationReceiver(Interface):
 
 
 # -------------------------------------------------- remote: confirming one task
+
+class IStartWitness(Interface):
+    """
+    What a receiver provides, too, that must know a task before its remote does:
+    who writes it down can ask for it after a restart.
+    """
+
+    def startLeaves(task: str, remote: str, key: str) -> Deferred[None] | None:
+        """
+        The task will be asked for under this UUID at the remote of this address,
+        not before this returns or the Deferred that it returns has fired. It
+        comes again, with another UUID, for a start that was refused and is tried
+        otherwise: then nothing ran under the last one.
+
+        @param key: a secret by which the remote can be asked after the task; empty
+            where it cannot.
+        """
+
+    def startReturned(task: str) -> None:
+        """
+        Nothing ran under this UUID, and nothing will.
+        """
+
 
 
 class IConfirmedTask(Interface):
@@ -450,7 +474,7 @@ class ISchedulerObserver(Interface):
 
     def orderChanged(order: Order) -> None:
         """
-        A command changed it.
+        A command changed it, or its job chain's file.
         """
 
     def orderEnded(order: Order) -> None:
@@ -481,8 +505,36 @@ class ITaskLedger(Interface):
         The remote confirmed the start of a task.
         """
 
-    def taskEnds(task: StartedTask, message: TaskEnded) -> Deferred[None] | None:
+    def taskEnds(task: StartedTask, message: TaskEnded, outcome: Outcome) -> Deferred[None] | None:
         """
         The remote told the end of a task. It is acknowledged, and forgotten by
         the remote, when this returns or the Deferred that it returns has fired.
         """
+    lasting: bool = Attribute("Whether tasks under way are there again after a restart.")
+
+    def together() -> AbstractContextManager[None]:
+        """
+        Have all that happens meanwhile remembered whole, or nothing of it.
+        """
+
+    def stands(definition: NewOrder) -> None:
+        """
+        The order of a file was taken up, as the file is now.
+        """
+
+    def standsNot(chain: str, identifier: str) -> None:
+        """
+        There is no file of that order any more.
+        """
+
+    def taskLeaves(task: StartedTask, uuid: str, remote: str, key: str) -> Deferred[None] | None:
+        """
+        A remote will be asked for the task (L{IStartWitness}): not before this
+        returns, or the Deferred that it returns has fired.
+        """
+
+    def taskReturns(task: StartedTask, uuid: str) -> None:
+        """
+        That remote did not begin it.
+        """
+

@@ -307,13 +307,18 @@ def _client(
         raise _exit(error) from error
     about["db"] = str(directory.history)
     scheduler = Scheduler(
-        reactor, placing.run, variables=_variables(settings, about), ledger=keeping.history
+        reactor,
+        placing.run,
+        variables=_variables(settings, about),
+        ledger=keeping.history,
+        restored=keeping.restored,
     )
     scheduler.observers.add(keeping.history)
     scheduler.observers.add(keeping.logs)
 
     scheduler.observers.add(OrderLog())
 
+    scheduler.observers.add(keeping.history.orders)
     def configure(objects: Objects) -> None:
         placing.configure(objects.processClasses)
         scheduler.configure(objects)

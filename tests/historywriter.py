@@ -6,7 +6,6 @@ C{started N} as soon as a number is given, C{ended N} when an end is acknowledge
 from __future__ import annotations
 
 import sys
-import time
 from itertools import count
 from pathlib import Path
 
@@ -14,8 +13,9 @@ from twisted.internet import reactor
 from twisted.internet.interfaces import IReactorTime
 
 from jobscheduler_tcp.client.database import Database, pool, runIn
-from jobscheduler_tcp.client.history import History, prepareHistory
+from jobscheduler_tcp.client.history import History
 from jobscheduler_tcp.client.observers import Observers
+from jobscheduler_tcp.client.restored import restoredFrom
 from jobscheduler_tcp.client.started import StartedTasks
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import TaskEnded, Work
@@ -42,7 +42,7 @@ def main(path: Path) -> None:
     """
     Write until the end.
     """
-    following = prepareHistory(path, time.time())
+    following = restoredFrom(path).nextTask
     clock = IReactorTime(reactor)
     history = History(Database(runIn(pool(path, reactor)), clock), following)
     observers = Observers()

@@ -460,7 +460,7 @@ class CommandTests(OrderBookTestCase):
         order = self.take()
         self.book.remove("nightly", "1", self.now)
         self.assertRaises(CommandRefused, self.book.remove, "nightly", "1", self.now)
-        self.assertEqual(self.witness.heard[-1], "taken 1 extract 7")
+        self.assertEqual(self.witness.heard[-2:], ["taken 1 extract 7", "changed 1"])
         again = self.add("1")
         self.book.finished(order, Verdict.SUCCEEDED, (), self.now)
         self.assertEqual(self.witness.heard[-1], "removed 1 extract")
@@ -479,7 +479,7 @@ class CommandTests(OrderBookTestCase):
         self.assertEqual(error.code, "jsremote-limit")
         for number in range(1000):
             self.change("1", priority=number)
-        self.assertLess(len(self.book._ready["extract"]), 200)
+        self.assertLess(len(self.book._queues._ready["extract"]), 200)
 
 
 class ConfigureTests(OrderBookTestCase):

@@ -73,9 +73,12 @@ class Run(Protocol):
 
 @dataclass(slots=True, eq=False)
 class _Write:
-    sql: str
-    parameters: Sequence[object]
-    written: Deferred[None] = field(default_factory=Deferred)
+    """
+    What is committed together or not at all, and who waits for that.
+    """
+
+    statements: list[tuple[str, Sequence[object]]] = field(default_factory=list)
+    written: list[Deferred[None]] = field(default_factory=list)
 
 
 class Database:
@@ -92,6 +95,7 @@ class Database:
         self._run = run
         self._clock = clock
         self._writes: deque[_Write] = deque()
+        self._together: _Write | None = None
         self._busy = False
         self._batch = _BATCH
         self._timer: IDelayedCall | None = None
@@ -104,10 +108,28 @@ class Database:
         @return: fires when it is committed, however long that takes; it fails if
             it never can be.
         """
-        write = _Write(sql, parameters)
-        self._writes.append(write)
-        self._work()
-        return write.written
+        written: Deferred[None] = Deferred()
+        with self.together() as write:
+            write.statements.append((sql, parameters))
+            write.written.append(written)
+        return written
+
+    @contextmanager
+    def together(self) -> Iterator[_Write]:
+        """
+        Have all that is written meanwhile committed at once, or nothing of it.
+        """
+        if self._together is not None:
+            yield self._together
+            return
+        self._together = write = _Write()
+        try:
+            yield write
+        finally:
+            self._together = None
+            if write.statements:
+                self._writes.append(write)
+                self._work()
 
     def read(self, sql: str, parameters: Sequence[object] = ()) -> Deferred[list[Row]]:
         """
@@ -151,7 +173,8 @@ class Database:
         def work(cursor: Cursor) -> None:
             cursor.execute("BEGIN IMMEDIATE")
             for each in batch:
-                cursor.execute(each.sql, each.parameters)
+                for sql, parameters in each.statements:
+                    cursor.execute(sql, parameters)
 
         self._busy = True
         self._run(work).addCallbacks(self._written, self._failed, (batch,), {}, (batch,))
@@ -164,7 +187,8 @@ class Database:
             self.trouble = ""
         self._forget(batch)
         for each in batch:
-            each.written.callback(None)
+            for written in each.written:
+                written.callback(None)
         self._work()
 
     def _failed(self, failure: Failure, batch: list[_Write]) -> None:
@@ -173,7 +197,8 @@ class Database:
             # One of them is our mistake: find out which, the others count.
             if len(batch) == 1:
                 self._forget(batch)
-                batch[0].written.errback(failure)
+                for written in batch[0].written:
+                    written.errback(failure)
             self._batch = 1
             self._work()
             return

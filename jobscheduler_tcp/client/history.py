@@ -1,8 +1,9 @@
 """
 The history of tasks: what is written when, and read again.
 
-Nothing here waits. A row begins when a task gets its number; its end is written
-before the remote is told that we know it.
+Nothing here waits. A row begins when a task gets its number; its UUID is written
+before its remote is asked for it, and its end before the remote is told that we
+know it.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import Deferred
@@ -19,15 +20,17 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jobscheduler_tcp.client import verdicts
-from jobscheduler_tcp.client.database import Database, Row, migrate, migrations, opened
+from jobscheduler_tcp.client.database import Database, Row
 from jobscheduler_tcp.client.observers import Bystander
+from jobscheduler_tcp.client.orderhistory import OrderRecord, StepRecord, readOrders, readSteps
+from jobscheduler_tcp.client.orderstore import OrderStore
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.interfaces import ITaskLedger
 from jobscheduler_tcp.messages import TaskEnded, TaskStarted
 from jobscheduler_tcp.outcome import Outcome, Reason
 
 if TYPE_CHECKING:
+    from jobscheduler_tcp.client.order import NewOrder
     from jobscheduler_tcp.client.started import StartedTask
 
 # Numbers are reserved in the file before they are given out, so that there are
@@ -50,7 +53,12 @@ _COLUMNS = (
 )
 _QUEUED = (
     "INSERT INTO tasks (id, job, process_class, name, cause, order_chain, order_id, parameters,"
-    " enqueued, start_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " enqueued, start_at, environment) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_LEAVES = "UPDATE tasks SET uuid = ?, remote = ?, attach_key = ? WHERE id = ?"
+_RETURNED = (
+    "UPDATE tasks SET uuid = '', remote = '', attach_key = '' WHERE id = ? AND uuid = ?"
+    " AND reason IS NULL"
 )
 _STARTED = "UPDATE tasks SET uuid = ?, began = ?, remote_began = ?, pid = ? WHERE id = ?"
 _ENDED = (
@@ -89,50 +97,25 @@ class TaskRecord:
     outcome: Outcome | None
 
 
-def prepareHistory(path: Path, now: float) -> int:
-    """
-    Make the history ready to be written, before a reactor runs. A client that
-    was killed has left tasks that are not over: whether those that were due ran
-    to their ends nobody knows.
-
-    @param now: seconds since 1970.
-    @return: the number for the next task.
-    @raise HistoryUnusable: it is none, or cannot be written.
-    """
-    with opened(path) as connection:
-        migrate(connection, path, migrations())
-        connection.execute("BEGIN IMMEDIATE")
-        for reason, text, which in (
-            (Reason.NOT_STARTED, "the client ended before it was due", "start_at > ?"),
-            (Reason.LOST, "the client ended before its end was known", "start_at <= ?"),
-        ):
-            connection.execute(
-                f"UPDATE tasks SET reason = ?, text = ? WHERE reason IS NULL AND {which}",  # noqa: S608
-                (reason.value, text, now),
-            )
-        ((following,),) = connection.execute(
-            "SELECT max((SELECT next FROM numbers WHERE name = 'task'),"
-            " (SELECT coalesce(max(id), 0) + 1 FROM tasks))"
-        )
-        connection.execute(_RESERVED, (following + RESERVE,))
-        connection.execute("COMMIT")
-    return int(following)
-
-
 @implementer(ITaskLedger)
 class History(Bystander):
     """
     Keep what becomes of tasks.
+
+    @ivar orders: keeps what becomes of orders.
     """
 
+    lasting = True
     _log = Logger()
 
     def __init__(
         self, database: Database, following: int, wallClock: Callable[[], float] = time.time
     ) -> None:
         """
-        @param following: as L{prepareHistory} tells.
+        @param following: the number of the next task
+            (L{restored<jobscheduler_tcp.client.restored>}).
         """
+        self.orders = OrderStore(database, wallClock)
         self._database = database
         self._following = following
         self._reserved = following + RESERVE
@@ -170,6 +153,36 @@ class History(Bystander):
         self._reserving = False
         self._reserved = upTo
 
+    def together(self) -> AbstractContextManager[None]:
+        """
+        Have all that happens meanwhile committed at once, or nothing of it.
+        """
+        return self.orders.together()
+
+    def stands(self, definition: NewOrder) -> None:
+        """
+        Remember the order of a file as the file is now.
+        """
+        self.orders.stands(definition)
+
+    def standsNot(self, chain: str, identifier: str) -> None:
+        """
+        There is no such file any more.
+        """
+        self.orders.standsNot(chain, identifier)
+
+    def taskLeaves(self, task: StartedTask, uuid: str, remote: str, key: str) -> Deferred[None]:
+        """
+        Its remote will be asked for it.
+        """
+        return self._database.write(_LEAVES, (uuid, remote, key, task.number))
+
+    def taskReturns(self, task: StartedTask, uuid: str) -> None:
+        """
+        Its remote did not begin it.
+        """
+        self._database.write(_RETURNED, (task.number, uuid)).addErrback(self._failed)
+
     def taskStarts(self, task: StartedTask, message: TaskStarted) -> None:
         """
         The remote says that its program runs.
@@ -178,13 +191,12 @@ class History(Bystander):
         values = (uuid, self._wallClock(), message.clock, message.pid, task.number)
         self._database.write(_STARTED, values).addErrback(self._failed)
 
-    def taskEnds(self, task: StartedTask, message: TaskEnded) -> Deferred[None]:
+    def taskEnds(self, task: StartedTask, message: TaskEnded, outcome: Outcome) -> Deferred[None]:
         """
         The remote says that it is over.
 
         @return: fires when that is on the disk.
         """
-        outcome = verdicts.ended(message, task.given.pid if task.given is not None else 0)
         self._ends[task.number] = outcome
         return self._end(task, outcome, self._wallClock(), message.clock or None)
 
@@ -206,6 +218,7 @@ class History(Bystander):
             json.dumps(task.parameters),
             task.enqueued,
             task.startAt,
+            json.dumps(task.environment),
         )
         self._database.write(_QUEUED, values).addErrback(self._failed)
 
@@ -250,6 +263,27 @@ class History(Bystander):
         )
         rows = await self._database.read(sql, (*values, min(count, MOST)))
         return [_record(row) for row in rows]
+
+    async def ordersOf(
+        self, chain: str = "", identifier: str = "", *, before: int = 0, count: int = 10
+    ) -> list[OrderRecord]:
+        """
+        Runs of orders that were worked on or removed, the latest first: those
+        that are over, and those under way (C{ended} is C{None}).
+
+        @param chain: its path without the leading slash; empty for all chains.
+        @param identifier: of an order; empty for all.
+        @param before: only those with a smaller C{entry}, unless 0.
+        """
+        return await readOrders(self._database, chain, identifier, before, min(count, MOST))
+
+    async def stepsOf(self, number: int) -> list[StepRecord]:
+        """
+        The tasks that worked on an order and are over, the earliest first.
+
+        @param number: of the order, as in L{OrderRecord}.
+        """
+        return await readSteps(self._database, number)
 
     def stop(self) -> Deferred[None]:
         """

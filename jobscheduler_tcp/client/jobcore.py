@@ -12,7 +12,7 @@ from secrets import token_bytes
 from typing import cast
 from uuid import uuid4
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
@@ -40,7 +40,7 @@ from jobscheduler_tcp.errors import (
     NotStarted,
 )
 from jobscheduler_tcp.heartbeat import Heart
-from jobscheduler_tcp.interfaces import IConfirmationReceiver
+from jobscheduler_tcp.interfaces import IConfirmationReceiver, IStartWitness
 from jobscheduler_tcp.messages import (
     Answer,
     CallbackMode,
@@ -114,6 +114,7 @@ class JobCore:
         "_retrying",
         "_timer",
         "_tried",
+        "_witness",
         "acknowledged",
         "answer",
         "answered",
@@ -194,6 +195,7 @@ class JobCore:
         """
         self._inputs = inputs
         self._hearing = Hearing(inputs, receiver)
+        self._witness = receiver if IStartWitness.providedBy(receiver) else None
 
     @property
     def pid(self) -> int:
@@ -209,8 +211,17 @@ class JobCore:
         if self.deadline:
             self.setTimer(self.deadline)
         place = self.processClass.acquire()
-        self.place = place.addCallback(self._placed)
-        place.addCallbacks(self._inputs.placed, self._notPlaced)
+        self.place = place.addCallback(self._placed).addCallback(lambda _: self._tell())
+        self.place.addCallbacks(self._inputs.placed, self._notPlaced)
+
+    def _tell(self) -> Deferred[None]:
+        """
+        Let it be known under which UUID the task will be asked for.
+        """
+        if self._witness is None:
+            return succeed(None)
+        leaves = self._witness.startLeaves(self.task, self.processClass.address, "")
+        return leaves or succeed(None)
 
     def _placed(self, _: None) -> Deferred[None] | None:
         """
@@ -335,7 +346,8 @@ class JobCore:
             mode=mode.value,
             outcome=verdicts.told(outcome),
         )
-        self._confirmBy(mode)
+        self.portWait = self._tell()
+        self.portWait.addCallbacks(lambda _: self._confirmBy(mode), self._inputs.notListening)
 
     def _extendedFactory(self) -> ServerFactory:
         means = self.means
@@ -547,6 +559,8 @@ class JobCore:
             self.close()
         if self.placed:
             self.processClass.release()
+        if self._witness is not None and not outcome.reason.mayHaveRun:
+            self._witness.startReturned(self.task)
         self._hearing.lastWord(Failure(ConnectionClosed(str(outcome.reason))))
         if self.started is not None and self.start is None:
             self.started.errback(NotStarted(outcome.reason, outcome.text))

@@ -5,7 +5,6 @@ task logs, and the two threads that wait for the disk.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TypeVar, cast
 
@@ -17,8 +16,9 @@ from twisted.logger import Logger
 from twisted.python.threadpool import ThreadPool
 
 from jobscheduler_tcp.client.database import Database, pool, runIn
-from jobscheduler_tcp.client.history import History, prepareHistory
+from jobscheduler_tcp.client.history import History
 from jobscheduler_tcp.client.logfiles import LogFiles
+from jobscheduler_tcp.client.restored import restoredFrom
 from jobscheduler_tcp.client.statedirectory import StateDirectory
 from jobscheduler_tcp.client.tasklogs import TaskLogs
 
@@ -41,6 +41,7 @@ class Keeping(MultiService):
 
     @ivar history: of the tasks.
     @ivar logs: of the tasks.
+    @ivar restored: what the client had before a restart.
     """
 
     _log = Logger()
@@ -53,11 +54,11 @@ class Keeping(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]  # it has no types
         self._reactor = reactor
         self._directory = directory
-        following = prepareHistory(directory.history, time.time())
+        self.restored = restoredFrom(directory.history)
         self._pool = pool(directory.history, reactor)
         self._database = Database(runIn(self._pool), reactor)
         self._thread = ThreadPool(0, 1, "task logs")
-        self.history = History(self._database, following)
+        self.history = History(self._database, self.restored.nextTask)
         self.logs = TaskLogs(LogFiles(directory.logs, quota), self._inThread)
 
     def startService(self) -> None:

@@ -4,6 +4,7 @@ Who hears what becomes of tasks and orders, such as a history.
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -15,9 +16,10 @@ from jobscheduler_tcp.interfaces import ISchedulerObserver, ITaskLedger
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jobscheduler_tcp.client.order import Order, Verdict
+    from jobscheduler_tcp.client.order import NewOrder, Order, Verdict
     from jobscheduler_tcp.client.started import StartedTask
     from jobscheduler_tcp.messages import Stream, TaskEnded, TaskStarted
+    from jobscheduler_tcp.outcome import Outcome
 
 
 @implementer(ISchedulerObserver)
@@ -191,8 +193,36 @@ class Forgetful:
     Numbers tasks from 1 and remembers none.
     """
 
+    lasting = False
+
     def __init__(self) -> None:
         self._numbers = count(1)
+
+    def together(self) -> AbstractContextManager[None]:
+        """
+        Do nothing.
+        """
+        return nullcontext()
+
+    def stands(self, definition: NewOrder) -> None:
+        """
+        Do nothing.
+        """
+
+    def standsNot(self, chain: str, identifier: str) -> None:
+        """
+        Do nothing.
+        """
+
+    def taskLeaves(self, task: StartedTask, uuid: str, remote: str, key: str) -> None:
+        """
+        Do nothing.
+        """
+
+    def taskReturns(self, task: StartedTask, uuid: str) -> None:
+        """
+        Do nothing.
+        """
 
     def nextNumber(self) -> int:
         """
@@ -205,7 +235,7 @@ class Forgetful:
         Do nothing.
         """
 
-    def taskEnds(self, task: StartedTask, message: TaskEnded) -> None:
+    def taskEnds(self, task: StartedTask, message: TaskEnded, outcome: Outcome) -> None:
         """
         Do nothing.
         """

@@ -3,7 +3,8 @@ The order book: job chains, their orders, and where each goes next. Nothing here
 waits or runs: times and results are told to it.
 
 An order is taken for a task once for each arrival at a node, and stays where it
-is until that task is over.
+is until that task is over. Orders that a client had before a restart wait aside
+until their job chain is there.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from heapq import heapify, heappop, heappush
 from itertools import count
 
+from twisted.logger import Logger
+
+from jobscheduler_tcp.client.chains import Chains
 from jobscheduler_tcp.client.observers import Observers
 from jobscheduler_tcp.client.order import (
     NEVER,
@@ -24,15 +27,13 @@ from jobscheduler_tcp.client.order import (
     Verdict,
     merged,
 )
+from jobscheduler_tcp.client.orderqueues import OrderQueues
 from jobscheduler_tcp.config.model import ConfiguredChain, ConfiguredJob, ConfiguredNode
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.interfaces import ISchedulerObserver
 
 # Memory is bounded; a chain that is stopped should not use it all.
 MAX_ORDERS = 200_000
-
-# What a queue sorts by first, the number of an entry, and whose it is.
-_Entry = tuple[float, int, Order]
 
 # An order that is set back without a delay is not worked on without a pause.
 _LEAST_SETBACK = 1.0
@@ -41,9 +42,9 @@ _LEAST_SETBACK = 1.0
 class OrderBook:
     """
     Chains and their orders.
-
-    @ivar chains: by their paths without the leading slash.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -54,22 +55,25 @@ class OrderBook:
         @param wake: told the name of each job for which an order has come.
         @param observer: told what becomes of orders.
         """
-        self.chains: dict[str, ConfiguredChain] = {}
+        self._chains = Chains()
         self._jobs: Mapping[str, ConfiguredJob] = {}
-        self._nodes: dict[str, dict[str, ConfiguredNode]] = {}
         self._orders: dict[str, dict[str, Order]] = {}
+        self._restored: dict[str, list[Order]] = {}
         self._leaving: dict[int, Order] = {}
         self._size = 0
-        self._wake = wake
         self._observer = observer or Observers()
         self._ids: defaultdict[str, Iterator[int]] = defaultdict(lambda: count(1))
         self._numbers = count(1)
-        self._entries = count(1)
-        # An entry that is not the order's last one is passed over.
-        self._ready: defaultdict[str, list[_Entry]] = defaultdict(list)
-        self._later: list[_Entry] = []
+        self._queues = OrderQueues(wake)
 
     # -------------------------------------------------------------- looking
+
+    @property
+    def chains(self) -> Mapping[str, ConfiguredChain]:
+        """
+        The job chains, by their paths without the leading slash.
+        """
+        return self._chains.chains
 
     def chain(self, name: str) -> ConfiguredChain:
         """
@@ -77,10 +81,7 @@ class OrderBook:
 
         @raise CommandRefused: there is none.
         """
-        if name not in self.chains:
-            text = f"There is no Job_chain '{name and '/' + name}'"
-            raise CommandRefused("SCHEDULER-161", text)
-        return self.chains[name]
+        return self._chains.require(name)
 
     def orders(self, chain: str) -> Iterator[Order]:
         """
@@ -120,10 +121,8 @@ class OrderBook:
         removed; one whose state is gone is suspended.
         """
         self._jobs = jobs
-        before, self.chains = self.chains, {chain.name: chain for chain in chains}
-        self._nodes = {
-            chain.name: {node.state: node for node in chain.nodes} for chain in self.chains.values()
-        }
+        before = self._chains.chains
+        self._chains.configure(chains)
         for name in before:
             if name not in self.chains:
                 for order in list(self._orders[name].values()):
@@ -131,11 +130,35 @@ class OrderBook:
                 del self._orders[name]
         for name, chain in self.chains.items():
             orders = self._orders.setdefault(name, {})
-            if before.get(name) == chain:
-                continue
-            for order in list(orders.values()):
+            if before.get(name) != chain:
+                for order in list(orders.values()):
+                    if not order.task:
+                        self._stand(order, now)
+                        self._observer.orderChanged(order)
+            for order in self._restored.pop(name, ()):
+                orders[order.id] = order
+                self._size += 1
                 if not order.task:
-                    self._stand(order, now)
+                    self._stand(order, now, order.entry)
+
+    def restore(self, orders: Iterable[Order], following: int, ids: Mapping[str, int]) -> None:
+        """
+        Have the orders that were there before a restart, before the first
+        configuration.
+
+        @param orders: in the order in which they came.
+        @param following: the number of the next one.
+        @param ids: the next id that is made for an order of each chain.
+        """
+        self._numbers = count(following)
+        for chain, number in ids.items():
+            self._ids[chain] = count(number)
+        for order in orders:
+            self._queues.reserve(order.entry)
+            if order.removed:
+                self._leaving[order.number] = order
+            else:
+                self._restored.setdefault(order.chain, []).append(order)
 
     def add(self, new: NewOrder, now: float, *, replaces: bool = True) -> Order:
         """
@@ -147,9 +170,9 @@ class OrderBook:
         """
         chain = self.chain(new.chain)
         state = new.state or next(node.state for node in chain.nodes if node.job)
-        self._requireJob(new.chain, state)
-        if new.endState and new.endState not in self._nodes[new.chain]:
-            raise self._noState(new.chain, new.endState)
+        job = self._chains.requireJob(new.chain, state)
+        if new.endState:
+            self._chains.requireState(new.chain, new.endState)
         orders = self._orders[new.chain]
         identifier = new.id or self._newId(new.chain)
         existing = orders.get(identifier)
@@ -161,12 +184,12 @@ class OrderBook:
                 raise CommandRefused("SCHEDULER-186", text)
             if existing.task:
                 existing.successor = new
-                return self._made(new, identifier, state, now)
-            self._drop(existing)
-        order = self._made(new, identifier, state, now)
+                self._observer.orderChanged(existing)
+                return self._made(new, identifier, state, job, now)
+            self._remove(existing, now)
+        order = self._made(new, identifier, state, job, now)
         orders[identifier] = order
         self._size += 1
-        order.job = self._nodes[new.chain][state].job
         self._observer.orderAdded(order)
         self._arrive(order, now)
         return order
@@ -182,8 +205,8 @@ class OrderBook:
             text = f"Order {chain}:{identifier} is being processed by Task {order.job}:{order.task}"
             raise CommandRefused("SCHEDULER-217", text)
         for state in (change.state, change.endState):
-            if state and state not in self._nodes[chain]:
-                raise self._noState(chain, state)
+            if state:
+                self._chains.requireState(chain, state)
         state = order.state
         if change.resets:
             state = order.initialState
@@ -227,21 +250,16 @@ class OrderBook:
         """
         Whether an order waits for a task of this job.
         """
-        self._advance(now)
-        queue = self._ready.get(job)
-        while queue and queue[0][2].entry != queue[0][1]:
-            heappop(queue)
-        return bool(queue)
+        return self._queues.has(job, now)
 
     def take(self, job: str, task: int, now: float) -> Order | None:
         """
         Take the order that is next for this job: the highest priority, and of
         these the one that has waited longest.
         """
-        if not self.hasReady(job, now):
+        order = self._queues.take(job, now)
+        if order is None:
             return None
-        order = heappop(self._ready[job])[2]
-        order.entry = 0
         order.task = task
         order.inProcessSince = now
         order.at, order.setBack = 0.0, False
@@ -267,14 +285,18 @@ class OrderBook:
             self._observer.orderRemoved(order)
             return
         if order.successor is not None:
+            self._remove(order, now)
             self._replace(order, order.successor, now)
             return
-        node = self._nodes[order.chain].get(order.state)
+        node = self._chains.node(order.chain, order.state)
         if verdict is Verdict.LOST:
             order.suspended = order.lost = True
             order.text = text
-            self._stand(order, now)
-        elif node is None or verdict is Verdict.UNDONE:
+        if order.chain not in self.chains:
+            if verdict not in (Verdict.LOST, Verdict.UNDONE):
+                order.suspended = True
+                order.text = f"its job chain was not there when its task ended: {text}"
+        elif node is None or verdict in (Verdict.LOST, Verdict.UNDONE):
             self._stand(order, now)
         elif verdict is Verdict.SUCCEEDED:
             order.setbacks = 0
@@ -286,8 +308,7 @@ class OrderBook:
         """
         When an order that waits for a time may go on; C{NEVER} if none does.
         """
-        self._advance(now)
-        return self._later[0][0] if self._later else NEVER
+        return self._queues.nextTime(now)
 
     # ---------------------------------------------------------------- inside
 
@@ -317,7 +338,7 @@ class OrderBook:
         order.state = state
         order.text = ""
         order.lost = False
-        node = self._nodes[order.chain].get(state)
+        node = self._chains.node(order.chain, state)
         order.job = node.job if node is not None else ""
         if not order.job or state == order.endState:
             self._end(order, now)
@@ -327,72 +348,55 @@ class OrderBook:
 
     def _arrive(self, order: Order, now: float) -> None:
         order.arrived = now
-        delay = self._nodes[order.chain][order.state].delay
+        node = self._chains.node(order.chain, order.state)
+        delay = node.delay if node is not None else 0.0
         if delay and order.at < now + delay:
             order.at = now + delay
         self._stand(order, now)
 
-    def _stand(self, order: Order, now: float) -> None:
+    def _stand(self, order: Order, now: float, entry: int = 0) -> None:
         """
         Queue up where it stands, as far as nothing holds it back.
+
+        @param entry: the place that it had before a restart.
         """
         order.entry = 0
-        node = self._nodes[order.chain].get(order.state)
+        node = self._chains.node(order.chain, order.state)
         if node is None or not node.job:
             order.job = ""
             order.suspended = True
             order.text = f"the job chain has no job any more for the state {order.state}"
         else:
             order.job = node.job
-        if order.suspended or order.at == NEVER:
-            return
-        order.entry = next(self._entries)
-        if order.at > now:
-            self._push(self._later, (order.at, order.entry, order))
-        else:
-            self._queue(order)
-
-    def _queue(self, order: Order) -> None:
-        self._push(self._ready[order.job], (-order.priority, order.entry, order))
-        self._wake(order.job)
-
-    def _push(self, queue: list[_Entry], entry: _Entry) -> None:
-        heappush(queue, entry)
-        if len(queue) > 2 * self._size + 100:
-            # Most are old entries of orders that were changed again and again.
-            queue[:] = [each for each in queue if each[2].entry == each[1]]
-            heapify(queue)
-
-    def _advance(self, now: float) -> None:
-        while self._later and (
-            self._later[0][2].entry != self._later[0][1] or self._later[0][0] <= now
-        ):
-            _, entry, order = heappop(self._later)
-            if order.entry == entry:
-                self._queue(order)
+        if not order.suspended and order.at != NEVER:
+            self._queues.enter(order, now, entry, self._size)
 
     def _end(self, order: Order, now: float) -> None:
         order.ended = now
         order.entry = 0
         self._observer.orderEnded(order)
+        self._drop(order)
         if order.asked.standing:
             self._replace(order, replace(order.asked, at=NEVER), now)
-        else:
-            self._drop(order)
 
     def _replace(self, order: Order, new: NewOrder, now: float) -> None:
-        self._drop(order)
         try:
             self.add(replace(new, id=order.id), now)
-        except CommandRefused:
+        except CommandRefused as refused:
             # Its chain is another one by now, and has not its state.
-            self._observer.orderRemoved(order)
+            self._log.warn(
+                "Order {chain}:{order} does not come back: {why}",
+                chain=order.chain,
+                order=order.id,
+                why=refused.text,
+            )
 
     def _remove(self, order: Order, now: float) -> None:
         self._drop(order)
         if order.task:
             order.removed = True
             self._leaving[order.number] = order
+            self._observer.orderChanged(order)
         else:
             order.ended = now
             self._observer.orderRemoved(order)
@@ -403,7 +407,7 @@ class OrderBook:
             del self._orders[order.chain][order.id]
             self._size -= 1
 
-    def _made(self, new: NewOrder, identifier: str, state: str, now: float) -> Order:
+    def _made(self, new: NewOrder, identifier: str, state: str, job: str, now: float) -> Order:
         return Order(
             next(self._numbers),
             new,
@@ -418,19 +422,9 @@ class OrderBook:
             now,
             new.at,
             new.suspended,
-            self._nodes[new.chain][state].job,
+            job,
         )
 
     def _newId(self, chain: str) -> str:
         taken = self._orders[chain]
         return next(str(number) for number in self._ids[chain] if str(number) not in taken)
-
-    def _requireJob(self, chain: str, state: str) -> None:
-        node = self._nodes[chain].get(state)
-        if node is None or not node.job:
-            raise self._noState(chain, state)
-
-    @staticmethod
-    def _noState(chain: str, state: str) -> CommandRefused:
-        text = f'There is no job in job chain "/{chain}" for the state "{state}"'
-        return CommandRefused("SCHEDULER-149", text)

@@ -9,16 +9,19 @@ import time
 from collections.abc import Callable
 from heapq import heappop, heappush
 
-from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.defer import Deferred, DeferredList, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 from jobscheduler_tcp.client.jobs import Job
-from jobscheduler_tcp.client.observers import Observers
+from jobscheduler_tcp.client.observers import Forgetful, Observers
 from jobscheduler_tcp.client.order import NEVER, NewOrder, Order, OrderChange, Pairs, Verdict
 from jobscheduler_tcp.client.orderbook import OrderBook
-from jobscheduler_tcp.client.started import Give, StartedTask, StartedTasks
-from jobscheduler_tcp.config.model import ConfiguredOrder, Objects
+from jobscheduler_tcp.client.recovery import recover
+from jobscheduler_tcp.client.restored import Restored
+from jobscheduler_tcp.client.standingorders import StandingOrders
+from jobscheduler_tcp.client.started import Attach, Give, Settle, StartedTask, StartedTasks
+from jobscheduler_tcp.config.model import Objects
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.interfaces import ITaskLedger
 from jobscheduler_tcp.outcome import Outcome, Reason
@@ -42,6 +45,7 @@ class Scheduler:
     @ivar tasks: all of them.
     @ivar book: job chains and their orders.
     @ivar observers: hear what becomes of tasks and orders.
+    @ivar variables: of the environment of every task.
     """
 
     _log = Logger()
@@ -54,21 +58,39 @@ class Scheduler:
         wallClock: Callable[[], float] = time.time,
         variables: Pairs = (),
         ledger: ITaskLedger | None = None,
+        restored: Restored | None = None,
+        attach: Attach | None = None,
+        settle: Settle = lambda task: None,
     ) -> None:
         """
         @param give: gives a task to a process class, such as C{Placing.run}.
         @param wallClock: seconds since 1970: tasks and orders wait for dates.
-        @param variables: of the environment of every task.
-        @param ledger: numbers the tasks and remembers them.
+        @param ledger: numbers the tasks and remembers them, and the orders.
+        @param restored: what the ledger found of the time before a restart.
+        @param attach: comes back to a task that a remote was asked for then.
+        @param settle: brings what a task printed to where it is kept.
         """
         self.jobs: dict[str, Job] = {}
         self.observers = Observers()
-        self.tasks = StartedTasks(give, wallClock, self.observers, self._ended, ledger)
+        self.variables = variables
+        self._ledger = ledger or Forgetful()
+        self.tasks = StartedTasks(
+            give,
+            wallClock,
+            self.observers,
+            self._ended,
+            self._ledger,
+            attach=attach,
+            settle=settle,
+        )
         self.book = OrderBook(self._wake, self.observers)
+        self._standing = StandingOrders(self.book, self._ledger)
+        self._restored = restored
+        if restored is not None:
+            self.book.restore(restored.orders, restored.nextOrder, restored.nextIds)
+            self._standing.restore(restored.standing)
         self._clock = clock
         self._wallClock = wallClock
-        self._variables = variables
-        self._standing: dict[tuple[str, str], ConfiguredOrder] = {}
         self._awake: dict[str, None] = {}
         self._starved: set[str] = set()
         self._times: list[tuple[float, str]] = []
@@ -118,7 +140,12 @@ class Scheduler:
         Have these jobs, chains and standing orders from now on. Tasks that run
         go on as they were started.
         """
-        now = self._wallClock()
+        with self._ledger.together():
+            self._configure(objects, self._wallClock())
+        for name in self.jobs:
+            self._wake(name)
+
+    def _configure(self, objects: Objects, now: float) -> None:
         wanted = {job.name: job for job in objects.jobs}
         for name, configured in wanted.items():
             if name in self.jobs:
@@ -126,12 +153,13 @@ class Scheduler:
             else:
                 self.jobs[name] = Job(configured, stopped=not configured.enabled)
         self.book.configure(objects.chains, wanted, now)
+        if self._restored is not None:
+            recover(self, self._restored)
+            self._restored = None
         for job in list(self.jobs.values()):
             if job.name not in wanted:
                 self._removeJob(job)
-        self._configureOrders(objects, now)
-        for name in self.jobs:
-            self._wake(name)
+        self._standing.configure(objects.orders, now)
 
     def job(self, name: str) -> Job:
         """
@@ -233,7 +261,8 @@ class Scheduler:
         """
         Take an order; L{OrderBook.add}.
         """
-        order = self.book.add(new, self._wallClock(), replaces=replaces)
+        with self._ledger.together():
+            order = self.book.add(new, self._wallClock(), replaces=replaces)
         self._look()
         return order
 
@@ -241,25 +270,31 @@ class Scheduler:
         """
         Change an order; L{OrderBook.modify}.
         """
-        self.book.modify(chain, identifier, change, self._wallClock())
+        with self._ledger.together():
+            self.book.modify(chain, identifier, change, self._wallClock())
         self._look()
 
     def removeOrder(self, chain: str, identifier: str) -> None:
         """
         Remove an order; L{OrderBook.remove}.
         """
-        self.book.remove(chain, identifier, self._wallClock())
+        with self._ledger.together():
+            self.book.remove(chain, identifier, self._wallClock())
 
     def stop(self) -> Deferred[None]:
         """
-        Start nothing more and end what runs.
+        Start nothing more and end what runs; with a ledger that lasts, leave what
+        runs to those who run it, for it is there again after a restart.
 
-        @return: fires when all tasks are over.
+        @return: fires when all tasks are over that are ended.
         """
         self._stopping = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+        if self._ledger.lasting:
+            self.tasks.leave()
+            return succeed(None)
         given = []
         for task in list(self.tasks.alive.values()):
             if task.given is None:
@@ -336,7 +371,7 @@ class Scheduler:
                     break
             task.job = job.configured
             job.running[task.number] = task
-            self.tasks.start(task, self._variables)
+            self.tasks.start(task, self.variables)
         if now < job.delayUntil:
             self._wakeAt(job.delayUntil, name)
         elif job.nextTime() > now:
@@ -384,41 +419,6 @@ class Scheduler:
         if not job.running:
             # The last task that was withdrawn may have done it.
             self.jobs.pop(job.name, None)
-
-    def _configureOrders(self, objects: Objects, now: float) -> None:
-        wanted = {(order.chain, order.id): order for order in objects.orders}
-        for key in self._standing:
-            if key not in wanted and key[0] in self.book.chains:
-                try:
-                    self.book.remove(*key, now)
-                except CommandRefused:
-                    pass  # by a command, before
-        before, self._standing = self._standing, {}
-        for key, order in wanted.items():
-            if before.get(key) == order and key[0] in self.book.chains:
-                self._standing[key] = order
-                continue
-            try:
-                self.book.add(_asked(order), now)
-            except CommandRefused as refused:
-                # Its chain may come; then it is tried again.
-                self._log.warn("{place}: {text}", place=order.place, text=refused.text)
-            else:
-                self._standing[key] = order
-
-
-def _asked(order: ConfiguredOrder) -> NewOrder:
-    return NewOrder(
-        order.chain,
-        order.id,
-        order.title,
-        order.state,
-        order.endState,
-        order.priority,
-        order.parameters,
-        NEVER if order.waits else 0.0,
-        standing=True,
-    )
 
 
 def _told(outcome: Outcome) -> str:

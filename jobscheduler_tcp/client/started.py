@@ -13,11 +13,13 @@ from typing import Protocol
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from zope.interface import implementer
 
+from jobscheduler_tcp.client import verdicts
 from jobscheduler_tcp.client.observers import Forgetful, Observers
 from jobscheduler_tcp.client.order import Order, Pairs, merged
 from jobscheduler_tcp.client.outputlog import OutputLog
+from jobscheduler_tcp.client.restored import RestoredTask
+from jobscheduler_tcp.client.taskreceiver import TaskReceiver
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.interfaces import (
@@ -26,14 +28,7 @@ from jobscheduler_tcp.interfaces import (
     ITaskConfirmation,
     ITaskLedger,
 )
-from jobscheduler_tcp.messages import (
-    Stream,
-    TaskAttached,
-    TaskEnded,
-    TaskKilled,
-    TaskStarted,
-    Work,
-)
+from jobscheduler_tcp.messages import TaskEnded, TaskKilled, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
 
 # How many tasks that are over are remembered, and how many may be under way: as
@@ -89,6 +84,12 @@ class GivenJob(Protocol):
 # hears of it.
 Give = Callable[[Work, str, IConfirmationReceiver], GivenJob]
 
+# How to come back to one that a remote was asked for before a restart.
+Attach = Callable[["StartedTask", RestoredTask, IConfirmationReceiver], GivenJob]
+
+# Brings what a task printed to where it is kept; C{None} if it is there.
+Settle = Callable[["StartedTask"], "Deferred[None] | None"]
+
 # The words of RunningJob.state and PlacedTask.state, and JobScheduler's.
 WAITING = "waiting for a process"
 WAITING_FOR_REMOTE = "waiting for a remote"
@@ -119,6 +120,8 @@ class StartedTask:
     @ivar killed: whether a command asked for its end.
     @ivar given: C{None} until it is given to the client.
     @ivar confirmation: lets its remote wait when its output cannot be taken.
+    @ivar heard: how it ended, as its remote said; what the client does not know
+        for certain counts no more then.
     """
 
     number: int
@@ -136,6 +139,7 @@ class StartedTask:
     given: GivenJob | None = None
     confirmation: ITaskConfirmation | None = None
     outcome: Outcome | None = None
+    heard: Outcome | None = None
 
     @property
     def waits(self) -> bool:
@@ -161,9 +165,11 @@ class StartedTask:
         """
         JobScheduler's word for where it stands.
         """
+        if self.outcome is not None:
+            return "closed"
         if self.given is None:
-            return "none" if self.outcome is None else "closed"
-        if self.killed and self.outcome is None:
+            return "none"
+        if self.killed:
             return "killing"
         return _WORDS[self.given.state]
 
@@ -186,18 +192,27 @@ class StartedTasks:
         observer: ISchedulerObserver | None = None,
         onEnded: Callable[[StartedTask], None] = lambda task: None,
         ledger: ITaskLedger | None = None,
+        *,
+        attach: Attach | None = None,
+        settle: Settle = lambda task: None,
     ) -> None:
         """
         @param give: gives a job to the client, such as C{ClientService.run}.
         @param onEnded: told of each task that is over.
         @param ledger: numbers the tasks and remembers them; without one the
             numbers begin with 1 each time.
+        @param attach: comes back to a task that its remote has; without it such a
+            task is lost.
+        @param settle: brings what a task printed to where it is kept.
         """
         self._give = give
         self._wallClock = wallClock
         self._observer = observer or Observers()
         self._onEnded = onEnded
         self._ledger = ledger or Forgetful()
+        self._attach = attach
+        self._settle = settle
+        self._leaving = False
         self.alive: dict[int, StartedTask] = {}
         self.over: deque[StartedTask] = deque(maxlen=HISTORY)
         self.ended: Counter[str] = Counter()
@@ -226,24 +241,47 @@ class StartedTasks:
 
         @param startAt: seconds since 1970; 0 for now.
         @param take: takes the order for the task of a number.
+        @raise CommandRefused: there are too many, or it could not be remembered.
         """
         if len(self.alive) >= MAX_TASKS:
             raise CommandRefused("SCHEDULER-210", f"More than {MAX_TASKS} tasks are under way")
         number, now = self._ledger.nextNumber(), self._wallClock()
+        with self._ledger.together():
+            task = StartedTask(
+                number,
+                job,
+                OutputLog(job.name, number, self._wallClock),
+                now,
+                startAt or now,
+                cause,
+                name,
+                parameters,
+                environment,
+                take(number),
+            )
+            self.alive[number] = task
+            self._observer.taskQueued(task)
+        return task
+
+    def restore(self, job: ConfiguredJob, was: RestoredTask, order: Order | None) -> StartedTask:
+        """
+        Have a task that there was before a restart.
+        """
+        output = OutputLog(job.name, was.number, self._wallClock)
+        output.began = was.began
         task = StartedTask(
-            number,
+            was.number,
             job,
-            OutputLog(job.name, number, self._wallClock),
-            now,
-            startAt or now,
-            cause,
-            name,
-            parameters,
-            environment,
-            take(number),
+            output,
+            was.enqueued,
+            was.startAt,
+            was.cause,
+            was.name,
+            was.parameters,
+            was.environment,
+            order,
         )
-        self.alive[number] = task
-        self._observer.taskQueued(task)
+        self.alive[was.number] = task
         return task
 
     def start(self, task: StartedTask, variables: Pairs = ()) -> None:
@@ -252,6 +290,40 @@ class StartedTasks:
 
         @param variables: what the client tells every script of itself.
         """
+        self._observer.taskGiven(task)
+        task.given = self._give(
+            self._work(task, variables), task.job.processClass, self._receiver(task)
+        )
+        task.given.done.addCallback(self._done, task)
+
+    def comeBack(self, task: StartedTask, was: RestoredTask, variables: Pairs = ()) -> None:
+        """
+        Come back to a task that its remote was, perhaps, asked for. If it was
+        not, start it.
+        """
+        if self._attach is None:
+            text = "the client ended before its end was known"
+            self.discard(task, Outcome(Reason.LOST, text))
+            return
+        task.given = self._attach(task, was, self._receiver(task))
+        task.given.done.addCallback(self._cameBack, task, variables)
+
+    def leave(self) -> None:
+        """
+        End no task any more: those whose ends nobody has told are there again
+        after a restart.
+        """
+        self._leaving = True
+        for task in list(self.alive.values()):
+            if task.given is None:
+                del self.alive[task.number]
+            elif task.waits:
+                task.given.cancel()
+
+    def _receiver(self, task: StartedTask) -> TaskReceiver:
+        return TaskReceiver(task, self._observer, self._ledger, self._heard)
+
+    def _work(self, task: StartedTask, variables: Pairs) -> Work:
         configured = task.job.work
         order = task.order
         own = [*variables]
@@ -261,22 +333,18 @@ class StartedTasks:
             own.append(("SCHEDULER_ORDER_ID", order.id))
             own.append(("SCHEDULER_JOB_CHAIN", _base(order.chain)))
         environment = (*configured.environment, *task.environment, *own)
-        work = replace(
+        return replace(
             configured,
             parameters=merged(configured.parameters, task.parameters),
             orderParameters=order.parameters if order is not None else None,
             environment=tuple(dict(environment).items()),
         )
-        self._observer.taskGiven(task)
-        receiver = TaskReceiver(task, self._observer, self._ledger)
-        task.given = self._give(work, task.job.processClass, receiver)
-        task.given.done.addCallback(self._ended, task)
 
     def discard(self, task: StartedTask, outcome: Outcome) -> None:
         """
         Let a task that was never given to the client be over.
         """
-        self._ended(outcome, task)
+        self._done(outcome, task)
 
     def kill(self, task: StartedTask, signal: int, grace: float) -> None:
         """
@@ -295,13 +363,56 @@ class StartedTasks:
         task.killed = True
         task.given.cancel()
 
-    def _ended(self, outcome: Outcome, task: StartedTask) -> Outcome:
+    def _heard(self, task: StartedTask, message: TaskEnded) -> Deferred[None] | None:
+        """
+        The remote told the end. What it means is in the ledger, whole, before
+        the remote may forget the task.
+        """
+        task.heard = verdicts.ended(message, task.given.pid if task.given is not None else 0)
+        settled = self._settle(task)
+        if settled is None:
+            return self._keep(None, task, message)
+        return settled.addCallback(self._keep, task, message)
+
+    def _keep(self, _: None, task: StartedTask, message: TaskEnded) -> Deferred[None] | None:
+        assert task.heard is not None
+        with self._ledger.together():
+            kept = self._ledger.taskEnds(task, message, task.heard)
+            self._ended(task, task.heard)
+        if kept is None:
+            self._tell(task)
+            return None
+        return kept.addCallback(lambda _: self._tell(task))
+
+    def _cameBack(self, outcome: Outcome, task: StartedTask, variables: Pairs) -> Outcome:
+        if task.heard is not None or outcome.reason.mayHaveRun or self._leaving or task.killed:
+            return self._done(outcome, task)
+        self._log.info("Task {task} had not begun: it is started", task=task.number)
+        self.start(task, variables)
+        return outcome
+
+    def _done(self, outcome: Outcome, task: StartedTask) -> Outcome:
+        if task.heard is None:
+            if self._leaving:
+                del self.alive[task.number]
+            else:
+                with self._ledger.together():
+                    self._ended(task, outcome)
+                self._tell(task)
+        return outcome
+
+    def _ended(self, task: StartedTask, outcome: Outcome) -> None:
         task.outcome = outcome
         task.ended = self._wallClock()
         del self.alive[task.number]
         self.over.append(task)
         self.ended[task.job.name] += 1
         self._observer.taskEnded(task)
+        self._onEnded(task)
+
+    def _tell(self, task: StartedTask) -> None:
+        outcome = task.outcome
+        assert outcome is not None
         self._log.info(
             "Task {task} of job {job} is over: {reason} {exitCode} {text}",
             task=task.number,
@@ -310,8 +421,6 @@ class StartedTasks:
             exitCode="" if outcome.exitCode is None else outcome.exitCode,
             text=outcome.text,
         )
-        self._onEnded(task)
-        return outcome
 
     def _killed(self, report: TaskKilled, task: StartedTask) -> None:
         for survivor in report.survivors:
@@ -363,55 +472,6 @@ class Overview:
         The tasks of a process class.
         """
         return self._of["class", name, waiting]
-
-
-@implementer(IConfirmationReceiver)
-class TaskReceiver:
-    """
-    Hears one task, for its log, for the ledger and for the observers.
-    """
-
-    def __init__(
-        self, task: StartedTask, observer: ISchedulerObserver, ledger: ITaskLedger
-    ) -> None:
-        self._task = task
-        self._observer = observer
-        self._ledger = ledger
-
-    def taskAttached(self, confirmation: ITaskConfirmation, message: TaskAttached) -> None:
-        """
-        The remote is there.
-        """
-        self._task.confirmation = confirmation
-        self._task.output.taskAttached(confirmation, message)
-
-    def taskStarted(self, message: TaskStarted) -> None:
-        """
-        The program runs.
-        """
-        self._task.output.taskStarted(message)
-        self._ledger.taskStarts(self._task, message)
-        self._observer.taskStarted(self._task)
-
-    def outputReceived(self, stream: Stream, data: bytes) -> None:
-        """
-        It printed something.
-        """
-        self._task.output.outputReceived(stream, data)
-        self._observer.taskPrinted(self._task, stream, data)
-
-    def taskEnded(self, message: TaskEnded) -> Deferred[None] | None:
-        """
-        It is over: the remote may forget it when the ledger has it.
-        """
-        self._task.output.taskEnded(message)
-        return self._ledger.taskEnds(self._task, message)
-
-    def confirmationLost(self, reason: Failure) -> None:
-        """
-        Nothing more will be heard.
-        """
-        self._task.output.confirmationLost(reason)
 
 
 def _base(path: str) -> str:
