@@ -249,6 +249,7 @@ def _remote(
         jobs={job.name: job.work for job in settings.configuration.jobs},
         schedulerId=settings.configuration.schedulerId,
         bootId=bootId(),
+        end=reactor.stop,
     )
 
 

@@ -11,7 +11,7 @@ import json
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.cli import ports
-from jobscheduler_tcp.cli.state import EX_NOPERM, EX_SOFTWARE
+from jobscheduler_tcp.cli.asking import EX_NOPERM, EX_SOFTWARE
 from jobscheduler_tcp.wire.documents import Element, element
 
 TASK = "de2d3585-2b99-4842-9b7b-a8438cbc88c2"

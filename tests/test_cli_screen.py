@@ -1,9 +1,12 @@
 """
-What the command line draws: the diagram of a job, and the state of a service.
+What the command line draws: the diagram of a job, the state of a service, tables,
+and how something stands.
 """
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import re
 import shutil
@@ -13,9 +16,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobscheduler_tcp.cli import screen
+from jobscheduler_tcp.cli.asking import answerIn, plain
 from jobscheduler_tcp.cli.diagram import Diagram
 from jobscheduler_tcp.cli.scene import Scene
-from jobscheduler_tcp.cli.state import answerIn, plain, table
+from jobscheduler_tcp.cli.screen import Progress, columns, drawn, isColourful
+from jobscheduler_tcp.cli.state import table
 from jobscheduler_tcp.cli.twistds import Logged, logged
 from jobscheduler_tcp.errors import CommandRefused, RemoteProtocolError
 from jobscheduler_tcp.wire.documents import element
@@ -282,3 +288,140 @@ class StateTests(SynchronousTestCase):
         self.assertRaises(RemoteProtocolError, answerIn, element("html"))
         whole = element("spooler", {}, [element("answer", {}, [self.state])])
         self.assertEqual(answerIn(whole).children, [self.state])
+
+
+class Terminal(io.StringIO):
+    """
+    Something that says it is a terminal.
+    """
+
+    def isatty(self) -> bool:
+        """
+        It says so.
+        """
+        return True
+
+
+class ScreenTests(SynchronousTestCase):
+    """
+    Tables, and how something stands, on a terminal of 40 columns and elsewhere.
+    """
+
+    rows = [
+        {"id": "1", "job": "/a", "why": "", "none": ""},
+        {"id": "22", "job": "/a/very/long/path/of/a/job", "why": "because\x1b[2J of much"},
+    ]
+
+    def setUp(self) -> None:
+        """
+        A terminal that can do everything.
+        """
+        self.out = Terminal()
+        for name, value in {"TERM": "xterm", "COLUMNS": "40", "NO_COLOR": ""}.items():
+            self.patch(os, "environ", {**os.environ, name: value})
+        self.patch(sys, "stdout", self.out)
+        self.patch(sys, "stderr", self.out)
+
+    def has(self, rich: bool) -> None:
+        """
+        Have rich, or not.
+        """
+        self.patch(screen, "hasRich", lambda: rich)
+
+    def test_whole(self) -> None:
+        """
+        Where it may be as wide as it is, nothing is cut; a column with nothing
+        in it is left out, and nothing moves the cursor.
+        """
+        self.patch(sys, "stdout", io.StringIO())
+        expected = [
+            "  id  job                         why",
+            "  1   /a",
+            "  22  /a/very/long/path/of/a/job  because?[2J of much",
+        ]
+        self.assertEqual(list(drawn(self.rows)), expected)
+        self.assertEqual(list(columns(self.rows, 200)), expected)
+
+    def test_narrow(self) -> None:
+        """
+        Without rich the widest columns are cut, and say so.
+        """
+        self.has(rich=False)
+        self.assertEqual(
+            list(drawn(self.rows)),
+            [
+                "  id  job               why",
+                "  1   /a",
+                "  22  /a/very/long/pa~  because?[2J of ~",
+            ],
+        )
+        # A table that cannot fit is cut as far as something can be read.
+        wide = [{f"column{at}": "x" * 20 for at in range(9)}]
+        self.assertEqual(max(len(line) for line in columns(wide, 40)), (2 + 8) * 9)
+
+    def test_rich(self) -> None:
+        """
+        With rich everything is there, in lines that fit.
+        """
+        self.has(rich=True)
+        lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in drawn(self.rows)]
+        self.assertLessEqual(max(map(len, lines)), 40)
+        text = re.sub(r"\s", "", "".join(lines))
+        self.assertIn("22", text)
+        self.assertNotIn("\x1b", text)
+        self.assertGreater(len(lines), 3)
+
+    def test_progress(self) -> None:
+        """
+        On a terminal one line is written over, cut to its width, and gone at
+        the end.
+        """
+        self.has(rich=False)
+        with Progress() as progress:
+            progress.tell("it waits", " 1 s")
+            progress.tell("runs " + "x" * 50)
+            progress.tell("short")
+        self.assertEqual(
+            self.out.getvalue(),
+            f"\rit waits 1 s\rruns {'x' * 34}\r{'short':39}\r     \r",
+        )
+
+    def test_progressRich(self) -> None:
+        """
+        With rich it moves, and is gone at the end as well.
+        """
+        self.has(rich=True)
+        with Progress() as progress:
+            progress.tell("it waits")
+            progress.tell("it runs", " 1 s")
+        self.assertIn("it runs 1 s", self.out.getvalue())
+        self.assertTrue(self.out.getvalue().endswith("\x1b[2K"), repr(self.out.getvalue()))
+
+    def test_progressElsewhere(self) -> None:
+        """
+        Elsewhere, and on a terminal that can nothing, each change is a line of
+        its own, without what passes.
+        """
+        for out, term in ((io.StringIO(), "xterm"), (Terminal(), "dumb")):
+            self.patch(os, "environ", {**os.environ, "TERM": term})
+            with contextlib.redirect_stderr(out), Progress() as progress:
+                for text, passing in (("waits", " 1 s"), ("waits", " 2 s"), ("r\x1buns", "")):
+                    progress.tell(text, passing)
+            self.assertEqual(out.getvalue(), "waits\nr?uns\n")
+
+    def test_nothingToTell(self) -> None:
+        """
+        Who tells nothing leaves nothing.
+        """
+        with Progress():
+            pass
+        self.assertEqual(self.out.getvalue(), "")
+
+    def test_colour(self) -> None:
+        """
+        Colours are for terminals, unless somebody wants none.
+        """
+        self.assertTrue(isColourful(self.out))
+        self.assertFalse(isColourful(io.StringIO()))
+        self.patch(os, "environ", {**os.environ, "NO_COLOR": "1"})
+        self.assertFalse(isColourful(self.out))

@@ -342,9 +342,10 @@ class StateTests(RemoteTestCase):
         self.assertEqual((task.attributes["state"], task.attributes["pid"]), ("running", "4711"))
         self.assertIn("running_since", task.attributes)
         drained = self.service.drain()
-        self.assertEqual(self.state().attributes["state"], "stopping")
+        self.assertEqual(self.state().attributes["state"], "paused")
         self.assertNoResult(drained)
         self.stop()
+        self.assertEqual(self.service.showState().attributes["state"], "stopping")
         self.successResultOf(drained)
 
     def state(self) -> Element:

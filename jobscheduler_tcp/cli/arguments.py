@@ -10,16 +10,13 @@ from __future__ import annotations
 import argparse
 import math
 import re
-import sys
 from collections.abc import Sequence
 from functools import partial
-from typing import NoReturn
 
 from jobscheduler_tcp.callbackhosts import callbackHost
-from jobscheduler_tcp.cli.clientarguments import addClientCommands
-
-# sysexits.h: the command was used incorrectly.
-EX_USAGE = 64
+from jobscheduler_tcp.cli.clientarguments import Values, addClientCommands
+from jobscheduler_tcp.cli.orderarguments import addOrderCommands
+from jobscheduler_tcp.cli.parsers import Subcommands
 
 # Where a remote listens if nobody says otherwise (the port of the public
 # examples of twistd jsremote).
@@ -39,7 +36,18 @@ _SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 _DESCRIPTION = """\
 Run jobs on a remote that confirms them on a connection of its own.
+
+A remote runs tasks for clients; a client has jobs and orders, and gives them to
+remotes. Both are services: twistd jsremote --role remote|client.
 """
+
+# What people do, and with what.
+_GROUPS = {
+    "without a client service": ("demo", "run", "doctor"),
+    "jobs and tasks of a client": ("start-job", "modify-job", "kill", "log", "history"),
+    "orders of a client": ("add-order", "orders", "modify-order", "remove-order"),
+    "services": ("state", "ports", "drain", "check-config", "firewall", "version"),
+}
 
 _DOCTOR = """\
 Run a task that does nothing at a remote, and tell of every leg of its way whether it stands:
@@ -66,37 +74,26 @@ second Ctrl-C leaves without waiting for it.
 """
 
 
-class _Parser(argparse.ArgumentParser):
-    """
-    An argument parser whose mistakes have the exit code of sysexits.h.
-    """
-
-    def error(self, message: str) -> NoReturn:
-        """
-        Say how it is used, and what was wrong.
-        """
-        self.print_usage(sys.stderr)
-        self.exit(EX_USAGE, f"{self.prog}: {message}\n")
-
-
 def parse(argv: Sequence[str]) -> argparse.Namespace:
     """
     Read the command line; C{subcommand} of the result says which.
 
     @raise SystemExit: help was asked for, or the command line makes no sense.
     """
-    argv = list(argv)
+    argv = ["version"] if list(argv) == ["--version"] else list(argv)
     command: list[str] | None = None
     if argv[:1] == ["run"] and "--" in argv:
         # Everything after the first -- belongs to the job, whatever it looks like.
         place = argv.index("--")
         argv, command = argv[:place], argv[place + 1 :]
-    parser, run = _parsers()
-    arguments, left = parser.parse_known_args(argv)
+    commands = _commands()
+    run = commands.parsers["run"]
+    arguments, left = commands.parse(argv)
+    said = commands.parsers[arguments.subcommand]
     if left:
         unknown = f"unrecognized arguments: {' '.join(left)}"
-        if arguments.subcommand != "run":
-            parser.error(unknown)
+        if said is not run:
+            said.error(unknown)
         hint = "; a command stands after --" if command is None else ""
         run.error(f"{unknown}{hint}")
     if arguments.subcommand == "run":
@@ -110,12 +107,13 @@ def parse(argv: Sequence[str]) -> argparse.Namespace:
             run.error(f"a start carries at most {MAX_WORDS} arguments, parameters and variables")
         if arguments.script == "-" and arguments.stdin:
             run.error("stdin is the script already: --stdin makes no sense with -s -")
+    if getattr(arguments, "client", None) is not None:
+        arguments.remote = arguments.client
     return arguments
 
 
-def _parsers() -> tuple[_Parser, _Parser]:
-    parser = _Parser(prog="jsremote", description=_DESCRIPTION, allow_abbrev=False)
-    commands = parser.add_subparsers(dest="subcommand", metavar="COMMAND", required=True)
+def _commands() -> Subcommands:
+    commands = Subcommands("jsremote", _DESCRIPTION, _GROUPS)
 
     run = commands.add_parser(
         "run",
@@ -124,7 +122,6 @@ def _parsers() -> tuple[_Parser, _Parser]:
         epilog=_RUN_EPILOG,
         usage="%(prog)s [HOST:PORT] [options] (-s SCRIPT | -- COMMAND [ARGUMENT ...])",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
     )
     _addRemote(run)
     run.add_argument("-s", "--script", metavar="SCRIPT", help="a shell script; - reads it on stdin")
@@ -136,14 +133,12 @@ def _parsers() -> tuple[_Parser, _Parser]:
         help="watch one job go from a client to a remote and back",
         description="Start a client and a remote on this host, run a job of about two seconds, "
         "and draw what happens between the two while it happens.",
-        allow_abbrev=False,
     )
 
     state = commands.add_parser(
         "state",
         help="ask a remote or a client what it is doing",
         description="Ask a remote (or the command port of a client) for its state.",
-        allow_abbrev=False,
     )
     _addRemote(state)
     state.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -152,7 +147,6 @@ def _parsers() -> tuple[_Parser, _Parser]:
         "ports",
         help="ask a client who has which callback port",
         description="Ask the command port of a client for the state of its callback ports.",
-        allow_abbrev=False,
     )
     _addRemote(ports, CLIENT)
     ports.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -162,7 +156,6 @@ def _parsers() -> tuple[_Parser, _Parser]:
         help="examine the whole way of a job to a remote and back",
         description=_DOCTOR,
         epilog="exit code: 0 all is well, 1 there are warnings, 2 there are errors",
-        allow_abbrev=False,
     )
     _addRemote(doctor)
     _addConfig(doctor, "for its process classes and callback ports")
@@ -185,6 +178,7 @@ def _parsers() -> tuple[_Parser, _Parser]:
         default="auto",
         help="the callback mode to try; auto tries own, and passive if that fails (default: auto)",
     )
+    _addAdvertise(doctor)
     doctor.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
     firewall = commands.add_parser(
@@ -192,7 +186,6 @@ def _parsers() -> tuple[_Parser, _Parser]:
         help="print the rules that a firewall needs",
         description="Print the rules for incoming connections that a client, or a remote, needs. "
         "Nothing is changed.",
-        allow_abbrev=False,
     )
     _addConfig(firewall, "for addresses and ports")
     firewall.add_argument(
@@ -211,7 +204,6 @@ def _parsers() -> tuple[_Parser, _Parser]:
         description="Read scheduler.xml and its live folder, or a live folder alone, as a service "
         "would. Exit code 0: all is understood, 1: something is passed over or missing, "
         "2: something is wrong.",
-        allow_abbrev=False,
     )
     check.add_argument(
         "path",
@@ -222,11 +214,28 @@ def _parsers() -> tuple[_Parser, _Parser]:
     )
     check.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
-    addClientCommands(commands, partial(_addRemote, default=CLIENT), _pair, _seconds)
+    drain = commands.add_parser(
+        "drain",
+        help="have a service start nothing more, and wait for its tasks",
+        description="Have a remote, or a client, start no more tasks, and wait until those that "
+        "run are over. It stays so until it is resumed or started anew.",
+    )
+    _addRemote(drain)
+    after = drain.add_mutually_exclusive_group()
+    after.add_argument("--resume", action="store_true", help="let it start tasks again")
+    after.add_argument(
+        "--terminate", action="store_true", help="have the service end when its tasks are over"
+    )
+    drain.add_argument("--no-wait", action="store_true", help="do not wait for the tasks")
+    drain.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
-    version = commands.add_parser("version", help="say which version this is", allow_abbrev=False)
+    values = Values(partial(_address, default=CLIENT), _pair, _seconds, shown(CLIENT))
+    addClientCommands(commands, values)
+    addOrderCommands(commands, values)
+
+    version = commands.add_parser("version", help="say which version this is")
     version.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    return parser, run
+    return commands
 
 
 def _addRemote(parser: argparse.ArgumentParser, default: tuple[str, int] = REMOTE) -> None:
@@ -328,14 +337,7 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
         "task (own) or for all tasks (shared), on one that we make (passive), or on whichever "
         "can be made (default: auto)",
     )
-    group.add_argument(
-        "--advertise",
-        type=_callbackHost,
-        default="",
-        metavar="ADDRESS",
-        help="where the remote shall connect back to, if it is another address than the one it "
-        "sees us come from (NAT, two networks); its configuration has to list it for us",
-    )
+    _addAdvertise(group)
     group.add_argument(
         "--start-timeout",
         type=_seconds,
@@ -350,6 +352,17 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "-v", "--verbose", action="store_true", help="what happens at this end, on stderr"
+    )
+
+
+def _addAdvertise(group: argparse._ActionsContainer) -> None:
+    group.add_argument(
+        "--advertise",
+        type=_callbackHost,
+        default="",
+        metavar="ADDRESS",
+        help="where the remote shall connect back to, if it is another address than the one it "
+        "sees us come from (NAT, two networks); its configuration has to list it for us",
     )
 
 

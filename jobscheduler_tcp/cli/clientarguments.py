@@ -1,111 +1,177 @@
 """
-The command line of what is asked of a client's command port.
+The command line of what is asked of a client's command port about its jobs and
+tasks.
 """
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any, Protocol
+from dataclasses import dataclass
+
+from jobscheduler_tcp.cli.parsers import Subcommands
+
+# The words of modify_job that a person may need.
+JOB_COMMANDS = ("stop", "unstop", "start", "wake", "suspend", "continue")
 
 
-class Commands(Protocol):
+@dataclass(frozen=True, slots=True)
+class Values:
     """
-    Where parsers of subcommands are added.
+    How values are read.
+
+    @ivar address: C{HOST:PORT}.
+    @ivar pair: C{NAME=VALUE}.
+    @ivar seconds: a number of seconds.
+    @ivar default: where a client is, if nobody says otherwise.
     """
 
-    def add_parser(self, name: str, **options: Any) -> argparse.ArgumentParser:
+    address: Callable[[str], tuple[str, int]]
+    pair: Callable[[str], tuple[str, str]]
+    seconds: Callable[[str], float]
+    default: str
+
+    def addTo(self, parser: argparse.ArgumentParser) -> None:
         """
-        Add one.
+        Add what all commands to a client have.
         """
+        parser.set_defaults(remote=self.address(self.default))
+        parser.add_argument(
+            "--client",
+            metavar="HOST:PORT",
+            type=self.address,
+            help=f"where the client takes commands (default: {self.default})",
+        )
+        parser.add_argument("--json", action="store_true", help="JSON on stdout")
 
 
-def addClientCommands(
-    commands: Commands,
-    addClient: Callable[[argparse.ArgumentParser], None],
-    pair: Callable[[str], tuple[str, str]],
-    seconds: Callable[[str], float],
-) -> None:
+def addClientCommands(commands: Subcommands, values: Values) -> None:
     """
     Add the subcommands.
-
-    @param addClient: adds where the client is.
-    @param pair: reads C{NAME=VALUE}.
-    @param seconds: reads a number of seconds.
     """
-
-    def add(name: str, help: str, description: str, json: bool = True) -> argparse.ArgumentParser:
-        parser = commands.add_parser(name, help=help, description=description, allow_abbrev=False)
-        if json:
-            parser.add_argument("--json", action="store_true", help="one JSON object on stdout")
-        return parser
-
-    start = add(
+    start = commands.add_parser(
         "start-job",
-        "have a client start one of its jobs",
-        "Have a client start one of its jobs. Exit code 0: it is queued; with --wait that of the "
-        "task, as of jsremote run.",
+        help="have a client start one of its jobs",
+        description="Have a client start one of its jobs. Exit code 0: it is queued; with --wait "
+        "that of the task, as of jsremote run. Ctrl-C ends the waiting, and not the task.",
     )
-    start.add_argument("job", metavar="JOB", help="its path, as in /folder/report")
-    addClient(start)
+    _addJob(start)
+    _addClient(start, values)
+    addParameters(start, values, "a parameter beyond those of the job, or instead of one")
+    addAt(start)
     start.add_argument(
-        "--param",
-        metavar="NAME=VALUE",
-        type=pair,
-        action="append",
-        default=[],
-        help="a parameter beyond those of the job, or instead of one",
-    )
-    start.add_argument(
-        "--at", default="", metavar="TIME", help="now+SECONDS, now+HH:MM, 'YYYY-MM-DD HH:MM'"
-    )
-    start.add_argument(
-        "--wait", action="store_true", help="wait for its end, and tell how it stands on a terminal"
+        "--wait", action="store_true", help="wait for its end, and tell on stderr how it stands"
     )
 
-    kill = add(
-        "kill",
-        "have a client end a task",
-        "Have a client end a task: at once, or take it out of its queue.",
+    modify = commands.add_parser(
+        "modify-job",
+        help="stop a job, let it go on after a failure, suspend it",
+        description="stop: start no more tasks; unstop: start tasks again, also after a failure; "
+        "start: unstop, and start a task; wake: start a task if none waits; suspend and continue: "
+        "as stop and unstop, but a failure counts on.",
     )
-    kill.add_argument("task", metavar="TASK", type=_number, help="its number")
-    addClient(kill)
+    _addJob(modify)
+    modify.add_argument("command", metavar="COMMAND", choices=JOB_COMMANDS, help=_or(JOB_COMMANDS))
+    _addClient(modify, values)
+
+    kill = commands.add_parser(
+        "kill",
+        help="have a client end a task",
+        description="Have a client end a task: at once, or take it out of its queue.",
+    )
+    _addTask(kill)
+    _addClient(kill, values)
     kill.add_argument(
         "--grace",
-        type=seconds,
+        type=values.seconds,
         metavar="SECONDS",
         help="from SIGTERM to SIGKILL (default: SIGKILL at once)",
     )
 
-    history = add(
-        "history",
-        "ask a client which tasks are over",
-        "Ask a client which tasks are over, the latest first.",
+    log = commands.add_parser(
+        "log", help="print the log of a task", description="Print the log of a task of a client."
     )
-    addClient(history)
+    _addTask(log)
+    _addClient(log, values)
+    log.add_argument("-f", "--follow", action="store_true", help="go on until the task is over")
+
+    history = commands.add_parser(
+        "history",
+        help="ask a client which tasks are over",
+        description="Ask a client which tasks are over, the latest first.",
+    )
+    _addClient(history, values)
     history.add_argument("--job", default="", metavar="JOB", help="of this job alone")
     history.add_argument(
         "-n", "--count", type=_few, default=20, metavar="COUNT", help="how many (default: 20)"
     )
     history.add_argument(
-        "--before", type=_number, default=0, metavar="TASK", help="before the task of this number"
+        "--before", type=number, default=0, metavar="TASK", help="before the task of this number"
     )
 
-    log = add("log", "print the log of a task", "Print the log of a task of a client.", json=False)
-    log.add_argument("task", metavar="TASK", type=_number, help="its number")
-    addClient(log)
-    log.add_argument("-f", "--follow", action="store_true", help="go on until the task is over")
+
+def addParameters(parser: argparse.ArgumentParser, values: Values, help: str) -> None:
+    """
+    Add parameters, which may be several.
+    """
+    parser.add_argument(
+        "--param",
+        metavar="NAME=VALUE",
+        type=values.pair,
+        action="append",
+        default=[],
+        help=f"{help}; may be repeated",
+    )
 
 
-def _number(text: str) -> int:
+def addAt(parser: argparse.ArgumentParser) -> None:
+    """
+    Add a time.
+    """
+    parser.add_argument(
+        "--at",
+        default="",
+        metavar="TIME",
+        help="when: now, now+SECONDS, now+HH:MM, 'YYYY-MM-DD HH:MM'",
+    )
+
+
+def number(text: str) -> int:
+    """
+    A whole number from 1 on.
+    """
     if not (text.isdecimal() and text.isascii() and 0 < len(text) < 10 and int(text)):
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of a task")
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number from 1 on")
     return int(text)
 
 
+def _addClient(parser: argparse.ArgumentParser, values: Values) -> None:
+    parser.add_argument(
+        "remote",
+        nargs="?",
+        metavar="HOST:PORT",
+        type=values.address,
+        default=values.address(values.default),
+        help="the same as --client",
+    )
+    values.addTo(parser)
+
+
+def _addJob(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("job", metavar="JOB", help="its path, as in /folder/report")
+
+
+def _addTask(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("task", metavar="TASK", type=number, help="its number")
+
+
 def _few(text: str) -> int:
-    count = _number(text) if text.isdecimal() else 0
+    count = number(text)
     # As many as a client shows at most.
-    if not 0 < count <= 1000:
+    if count > 1000:
         raise argparse.ArgumentTypeError(f"{text!r} is no number from 1 to 1000")
     return count
+
+
+def _or(words: tuple[str, ...]) -> str:
+    return f"{', '.join(words[:-1])} or {words[-1]}"

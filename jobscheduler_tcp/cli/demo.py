@@ -6,7 +6,6 @@ Both roles are real twistd processes; what is drawn is what they log.
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -17,9 +16,10 @@ from queue import Empty, Queue
 from tempfile import TemporaryDirectory
 from types import FrameType
 
+from jobscheduler_tcp.cli.asking import ask
 from jobscheduler_tcp.cli.diagram import Diagram
 from jobscheduler_tcp.cli.scene import Scene
-from jobscheduler_tcp.cli.state import ask
+from jobscheduler_tcp.cli.screen import isColourful
 from jobscheduler_tcp.cli.twistds import Logged, Twistd, stopAll
 from jobscheduler_tcp.errors import JobSchedulerError
 
@@ -104,7 +104,7 @@ class _Demo:
         """
         Play it from beginning to end.
         """
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+        colour = isColourful(sys.stdout)
         print("One job goes from a client to a remote and back; both are twistd processes.")
         print("OP, IP and OPR are the three ports between them, times are milliseconds.\n")
         sys.stdout.flush()

@@ -18,6 +18,7 @@ from twisted.logger import ILogObserver, globalLogBeginner
 
 from jobscheduler_tcp.cli.configured import configured
 from jobscheduler_tcp.cli.examination import Examination
+from jobscheduler_tcp.cli.screen import isColourful
 from jobscheduler_tcp.client.localports import ephemeralPorts, reservedPorts
 from jobscheduler_tcp.client.portbudget import Demand, PortBudget
 from jobscheduler_tcp.tap import budgetOf
@@ -36,7 +37,9 @@ def doctor(arguments: argparse.Namespace) -> int:
     # Twisted's clock is the wall clock, which may be set.
     reactor.seconds = time.monotonic
     examination = Examination(
-        *(reactor, arguments.remote, budget, arguments.start_timeout), callback=arguments.callback
+        *(reactor, arguments.remote, budget, arguments.start_timeout),
+        callback=arguments.callback,
+        advertise=arguments.advertise,
     )
     observer = cast(ILogObserver, examination.logged)  # any function is one
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)
@@ -48,7 +51,7 @@ def doctor(arguments: argparse.Namespace) -> int:
     if arguments.json:
         print(json.dumps(found.plain()))
     else:
-        print("\n".join(found.lines(colour=sys.stdout.isatty())))
+        print("\n".join(found.lines(colour=isColourful(sys.stdout))))
     return found.status
 
 

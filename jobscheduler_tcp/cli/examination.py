@@ -123,14 +123,21 @@ class Examination:
         startTimeout: float,
         *,
         callback: str = AUTO,
+        advertise: str = "",
         wallClock: Callable[[], float] = time.time,
     ) -> None:
+        """
+        @param budget: has the callback ports.
+        @param advertise: where the remote shall call back; empty for where we
+            come from.
+        """
         self.found = Diagnosis(shown(remote))
         self._reactor = reactor
         self._remote = remote
         self._budget = budget
         self._startTimeout = startTimeout
         self._callback = callback
+        self._advertise = advertise
         self._wallClock = wallClock
         self._asked = 0.0  # when the remote was asked for its clock
         self._dialect = Dialect.AUTO
@@ -288,7 +295,7 @@ class Examination:
             other = await self._try(remote, ours, CallbackMode.PASSIVE.value)
             if not other.outcome.succeeded:
                 other = None
-        back = endpoint(ours, tried.port)
+        back = endpoint(self._advertise or ours, tried.port)
         legs = TaskLegs(self.found, f"{self._budget.last}-{self._budget.first}")
         legs.authorisation(tried.outcome)
         legs.listening(tried.port, back, tried.outcome, self._portTrouble)
@@ -304,13 +311,18 @@ class Examination:
 
     async def _try(self, remote: HostnameEndpoint, ours: str, mode: str) -> _Tried:
         high, low = self._budget.first, self._budget.last
-        ports = CallbackPorts(
-            self._reactor, tcpListen(cast(ICallbackReactor, self._reactor), ours), high, low
+        # Another address may be one of ours.
+        listen = tcpListen(cast(ICallbackReactor, self._reactor), "" if self._advertise else ours)
+        ports = CallbackPorts(self._reactor, listen, high, low)
+        processClass = ProcessClass(
+            *("", remote, 1, self.found.remote, self._dialect),
+            callback=mode,
+            advertise=self._advertise,
         )
         service = ClientService(
             self._reactor,
             ports,
-            [ProcessClass("", remote, 1, self.found.remote, self._dialect, callback=mode)],
+            [processClass],
             startTimeout=self._startTimeout,
             connectTimeout=0.0,
         )

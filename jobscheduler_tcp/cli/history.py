@@ -5,13 +5,26 @@ C{jsremote history} and C{jsremote log}: ask a client what was.
 from __future__ import annotations
 
 import json
+import re
 import sys
 import time
 
 from jobscheduler_tcp.cli.arguments import shown
-from jobscheduler_tcp.cli.state import EX_SOFTWARE, answerOf, childOf, columns, complain, plain
+from jobscheduler_tcp.cli.asking import (
+    EX_SOFTWARE,
+    answerOf,
+    childOf,
+    complain,
+    plain,
+    question,
+)
+from jobscheduler_tcp.cli.screen import drawn
 from jobscheduler_tcp.client.lines import readable
-from jobscheduler_tcp.wire.documents import Element, escapeAttribute
+from jobscheduler_tcp.wire.documents import Element
+
+_LINE = re.compile(
+    r"(?P<time>[0-9-]{10} [0-9:.]+) \[(?P<level>\w+)\] +(?:\(.*?\) )?(?P<text>.*)", re.DOTALL
+)
 
 # Seconds between two looks at the log of a task that runs.
 LOOK = 1.0
@@ -23,9 +36,8 @@ def history(client: tuple[str, int], job: str, count: int, before: int, asJSON: 
 
     @return: the exit code.
     """
-    which = f' job="{escapeAttribute(job)}"' if job else ""
-    which += f' id="{before}"' if before else ""
-    answer = answerOf(client, f'<show_history{which} prev="{count}"/>'.encode(), "client")
+    which = {"job": job, "id": f"{before or ''}", "prev": f"{count}"}
+    answer = answerOf(client, question("show_history", which), "client")
     if isinstance(answer, int):
         return answer
     found = childOf(answer, "history")
@@ -35,13 +47,13 @@ def history(client: tuple[str, int], job: str, count: int, before: int, asJSON: 
     if asJSON:
         print(json.dumps({"history": [plain(entry) for entry in found.children]}))
     elif entries:
-        print("\n".join(columns([_row(entry) for entry in entries])))
+        print("\n".join(drawn([_row(entry) for entry in entries])))
     else:
         print("no task is over")
     return 0
 
 
-def log(client: tuple[str, int], task: int, follow: bool) -> int:
+def log(client: tuple[str, int], task: int, follow: bool, asJSON: bool) -> int:
     """
     Print the log of a task.
 
@@ -49,8 +61,8 @@ def log(client: tuple[str, int], task: int, follow: bool) -> int:
     """
     offset = 0
     while True:
-        question = f'<show_task id="{task}" what="log" log_offset="{offset}"/>'
-        answer = answerOf(client, question.encode(), "client")
+        which = {"id": f"{task}", "what": "log", "log_offset": f"{offset}"}
+        answer = answerOf(client, question("show_task", which), "client")
         if isinstance(answer, int):
             return answer
         found = childOf(answer, "task")
@@ -61,7 +73,7 @@ def log(client: tuple[str, int], task: int, follow: bool) -> int:
         if start > offset:
             print(f"jsremote: {start - offset} bytes before are not kept", file=sys.stderr)
         for line in text.text.splitlines():
-            print(readable(line))
+            print(json.dumps(_parts(line)) if asJSON else readable(line))
         sys.stdout.flush()
         offset = start + length
         if length and offset < size:
@@ -70,6 +82,14 @@ def log(client: tuple[str, int], task: int, follow: bool) -> int:
             return 0
         # There is no reactor here: nothing else waits, and the port tells no news.
         time.sleep(LOOK)
+
+
+def _parts(line: str) -> dict[str, str]:
+    """
+    A line of a log, which has its time and its level in front.
+    """
+    found = _LINE.fullmatch(line)
+    return found.groupdict() if found is not None else {"text": line}
 
 
 def _row(entry: dict[str, str]) -> dict[str, str]:

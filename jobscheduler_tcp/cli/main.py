@@ -10,6 +10,7 @@ answers without Twisted, and C{jsremote state} without a reactor.
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import sys
 from collections.abc import Sequence
@@ -27,6 +28,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     """
     Do what the command line says, and exit with its exit code.
     """
+    for stream in (sys.stdout, sys.stderr):
+        # What a terminal has no characters for shall not end us.
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         try:
             status = _command(parse(sys.argv[1:] if argv is None else argv))
@@ -69,6 +74,16 @@ def _command(arguments: argparse.Namespace) -> int:
             from jobscheduler_tcp.cli.ports import ports
 
             return ports(arguments.remote, arguments.json)
+        case "drain":
+            from jobscheduler_tcp.cli.drain import drain
+
+            return drain(
+                arguments.remote,
+                resume=arguments.resume,
+                terminate=arguments.terminate,
+                wait=not arguments.no_wait,
+                asJSON=arguments.json,
+            )
         case "start-job":
             from jobscheduler_tcp.cli.tasks import startJob
 
@@ -78,6 +93,10 @@ def _command(arguments: argparse.Namespace) -> int:
                 wait=given.wait,
                 asJSON=given.json,
             )
+        case "modify-job":
+            from jobscheduler_tcp.cli.tasks import modifyJob
+
+            return modifyJob(arguments.remote, arguments.job, arguments.command, arguments.json)
         case "kill":
             from jobscheduler_tcp.cli.tasks import kill
 
@@ -90,7 +109,23 @@ def _command(arguments: argparse.Namespace) -> int:
         case "log":
             from jobscheduler_tcp.cli.history import log
 
-            return log(arguments.remote, arguments.task, arguments.follow)
+            return log(arguments.remote, arguments.task, arguments.follow, arguments.json)
+        case "add-order":
+            from jobscheduler_tcp.cli.orders import addOrder
+
+            return addOrder(arguments)
+        case "orders":
+            from jobscheduler_tcp.cli.orders import orders
+
+            return orders(arguments.remote, arguments.chain, arguments.count, arguments.json)
+        case "modify-order":
+            from jobscheduler_tcp.cli.orders import modifyOrder
+
+            return modifyOrder(arguments)
+        case "remove-order":
+            from jobscheduler_tcp.cli.orders import removeOrder
+
+            return removeOrder(arguments)
         case "check-config":
             from jobscheduler_tcp.cli.checkconfig import checkConfig
 

@@ -8,7 +8,8 @@ import json
 from collections.abc import Iterator
 
 from jobscheduler_tcp.cli.arguments import shown
-from jobscheduler_tcp.cli.state import EX_SOFTWARE, columns, complain, plain, stateOf
+from jobscheduler_tcp.cli.asking import EX_SOFTWARE, complain, plain, stateOf
+from jobscheduler_tcp.cli.screen import Draw, columns, drawn
 from jobscheduler_tcp.wire.documents import Element
 
 
@@ -29,19 +30,21 @@ def ports(client: tuple[str, int], asJSON: bool) -> int:
         listed = [plain(port) for port in found.children]
         print(json.dumps({**found.attributes, "ports": listed}))
     else:
-        print("\n".join(table(shown(client), found)))
+        print("\n".join(table(shown(client), found, drawn)))
     return 0
 
 
-def table(where: str, found: Element) -> Iterator[str]:
+def table(where: str, found: Element, draw: Draw = columns) -> Iterator[str]:
     """
     The same for people, in 80 columns.
+
+    @param draw: puts rows into columns.
     """
     told = dict(found.attributes)
     yield f"{where}  callback ports {told.pop('range', '')}"
     yield "  " + ", ".join(f"{count} {state}" for state, count in told.items())
     yield ""
-    yield from columns([_row(port.attributes) for port in found.children])
+    yield from draw([_row(port.attributes) for port in found.children])
 
 
 def _row(port: dict[str, str]) -> dict[str, str]:

@@ -222,11 +222,12 @@ class _Run:
             callback=self._arguments.callback,
             advertise=self._arguments.advertise,
         )
+        # Another address may be one of ours.
+        ours = "" if self._arguments.advertise else ours
+        listen = tcpListen(cast(ICallbackReactor, self._reactor), ours)
         service = ClientService(
             self._reactor,
-            CallbackPorts(
-                self._reactor, tcpListen(cast(ICallbackReactor, self._reactor), ours), high, low
-            ),
+            CallbackPorts(self._reactor, listen, high, low),
             [processClass],
             startTimeout=self._arguments.start_timeout or FOR_EVER,
             # Somebody waits for the answer: what is refused is told at once.

@@ -49,6 +49,7 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import secondstamp
 from jobscheduler_tcp.remote.classicruns import ClassicHost, ClassicRun
 from jobscheduler_tcp.remote.command import CommandServerFactory
+from jobscheduler_tcp.remote.draining import Draining
 from jobscheduler_tcp.remote.environment import environmentOf, inherited, namedWork
 from jobscheduler_tcp.remote.standing import StandingConfirmation
 from jobscheduler_tcp.remote.standings import OpenAnswer, StandingConnections
@@ -98,6 +99,7 @@ class RemoteService(Service):
         descriptors: int | None = None,
         schedulerId: str = "",
         bootId: str = "",
+        end: Callable[[], None] | None = None,
     ) -> None:
         """
         @param launcher: starts the processes of tasks; it is stopped with the
@@ -116,6 +118,8 @@ class RemoteService(Service):
             default what the system says when the service is started.
         @param schedulerId: the name by which people know this remote.
         @param bootId: changes when the machine is started anew.
+        @param end: ends the program when a command asks for that; without it,
+            the command is refused.
         """
         self.instance = str(uuid4())
         self._reactor = reactor
@@ -139,6 +143,7 @@ class RemoteService(Service):
         self._starts = Starts(reactor)
         self._standing = StandingConnections(reactor, self._heart)
         self._draining = False
+        self._drained = Draining(self, reactor, end)
         self._idle: list[Deferred[None]] = []
         self._listening: list[Deferred[None]] = []
         self._ports: list[IListeningPort] = []
@@ -157,6 +162,7 @@ class RemoteService(Service):
             reactor,
             classic=classic,
             confirmations=self,
+            commands=self._drained.commands(),
             heart=self._heart,
             wallClock=wallClock,
         )
@@ -192,6 +198,12 @@ class RemoteService(Service):
         """
         self._draining = True
         return self._whenIdle()
+
+    def resume(self) -> None:
+        """
+        Take starts again, unless the service is stopped.
+        """
+        self._draining = not self.running
 
     async def _stop(self) -> None:
         self._draining = True
@@ -278,7 +290,7 @@ class RemoteService(Service):
                 return self._refuse(message, Reason.START_FAILED, f"there is no job {work.job}")
             work = namedWork(configured, work)
         if self._draining:
-            return self._refuse(message, Reason.REJECTED_DRAINING, "the remote is stopping")
+            return self._refuse(message, Reason.REJECTED_DRAINING, "the remote takes no more tasks")
         if self._full():
             return self._refuse(message, Reason.REJECTED_CAPACITY, self._fullness())
         if self._starts.full():
@@ -308,7 +320,7 @@ class RemoteService(Service):
         """
         refusal = message.host and self._callbackHosts.refusal(host, message.host)
         if self._draining:
-            reason, text = Reason.REJECTED_DRAINING, "the remote is stopping"
+            reason, text = Reason.REJECTED_DRAINING, "the remote takes no more tasks"
         elif message.port in self._ownPorts():
             reason, text = Reason.PROTOCOL_ERROR, "that port is the remote's own"
         elif refusal:
@@ -348,7 +360,7 @@ class RemoteService(Service):
             "id": self._schedulerId,
             "spooler_id": self._schedulerId,
             "spooler_running_since": secondstamp(self._runningSince),
-            "state": "stopping" if self._draining else "running",
+            "state": self._state(),
             "version": __version__,
             "pid": str(os.getpid()),
             "host": socket.gethostname(),
@@ -361,6 +373,11 @@ class RemoteService(Service):
         tasks = [element("task", each, ()) for each in described]
         counted = {"count": str(len(tasks))}
         return element("state", attributes, [element("tasks", counted, tasks)])
+
+    def _state(self) -> str:
+        if not self.running:
+            return "stopping"
+        return self._drained.state or ("paused" if self._draining else "running")
 
     def _refuse(self, message: StartTask, reason: Reason, text: str) -> Deferred[StartAnswer]:
         self._log.info(
@@ -379,7 +396,7 @@ class RemoteService(Service):
 
     def _admitClassic(self, port: int) -> None:
         if self._draining:
-            raise CommandRefused("SCHEDULER-381", "The remote is stopping")
+            raise CommandRefused("SCHEDULER-381", "The remote takes no more tasks")
         if self._full():
             raise CommandRefused("SCHEDULER-210", self._fullness())
         if port in self._ownPorts():

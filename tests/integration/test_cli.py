@@ -276,6 +276,53 @@ class StateTests(CommandTestCase):
         self.assertEqual(last, b"[]")
 
 
+class DrainTests(CommandTestCase):
+    """
+    C{jsremote drain}.
+    """
+
+    async def test_remote(self) -> None:
+        """
+        A remote that is drained lets its task go on, and refuses others until it
+        is resumed; one that is terminated ends with its last task.
+        """
+        remote = await self.remote()
+        process = self.popen(
+            "run", remote, "--", "sh", "-c", "echo go; read it; exit 3", stdin=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        await deferToThread(process.stdout.readline)
+        code, out, err = await self.jsremote("drain", remote, "--no-wait", "--json")
+        self.assertEqual((code, err), (0, b""))
+        self.assertEqual(json.loads(out), {"state": "paused", "tasks": 1, "waiting": 0})
+        code, out, err = await self.jsremote("run", remote, "--", "true")
+        self.assertEqual(code, 75)
+        self.assertIn(b"jsremote: rejected-draining: ", err)
+
+        code, out, err = await self.jsremote("drain", remote, "--resume")
+        self.assertEqual((code, out), (0, f"{remote} starts tasks again\n".encode()))
+        self.assertEqual(await self.jsremote("run", remote, "--", "true"), (0, b"", b""))
+
+        ending = self.popen("drain", remote, "--terminate")
+        assert ending.stderr is not None
+        told = await deferToThread(ending.stderr.readline)
+        self.assertEqual(told, f"{remote} ends, 1 task runs\n".encode())
+        await deferToThread(process.communicate, b"\n", PATIENCE)
+        self.assertEqual(process.returncode, 3)
+        out, _ = await deferToThread(ending.communicate, None, PATIENCE)
+        self.assertEqual((ending.returncode, out), (0, f"{remote} has ended\n".encode()))
+        self.assertEqual(await self.service_.exits(), 0)
+
+    async def test_level(self) -> None:
+        """
+        Who may not start tasks may not drain the remote either: 77.
+        """
+        remote = await self.remote("--allow", "127.0.0.1=no_add")
+        code, out, err = await self.jsremote("drain", remote)
+        self.assertEqual((code, out), (77, b""))
+        self.assertIn(b"SCHEDULER-121", err)
+
+
 class DemoTests(CommandTestCase):
     """
     C{jsremote demo}.

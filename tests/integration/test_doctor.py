@@ -61,6 +61,24 @@ class DoctorTests(CommandTestCase):
         self.assertRegex(legs["connect-back"]["peer"], r"^127\.0\.0\.1:[0-9]+$")
         self.assertGreater(legs["task"]["pid"], 1)
 
+    async def test_advertise(self) -> None:
+        """
+        Another address of this host, which the remote lists, is called, by
+        doctor and by run; one that it does not list is not, and the way is
+        told as not authorised.
+        """
+        remote = await self.remote("--callback-host", "127.0.0.1=127.0.0.2")
+        options = ("--callback", "own", "--advertise")
+        legs = await self.legs(remote, *options, "127.0.0.2", code=0)
+        port = legs["callback port"]["port"]
+        self.assertEqual(legs["connect-back"]["own"], f"127.0.0.2:{port}")
+        legs = await self.legs(remote, *options, "127.0.0.3", code=2)
+        self.assertEqual(legs["authorisation"]["verdict"], "error", legs)
+        self.assertIn("127.0.0.3 is not listed", legs["authorisation"]["text"])
+        ports = ("--callback-ports", freeRange())
+        got = await self.jsremote("run", remote, *ports, *options, "127.0.0.2", "--", "true")
+        self.assertEqual(got, (0, b"", b""))
+
     async def test_people(self) -> None:
         """
         For people the same in lines of 80 columns, without colours in a pipe.

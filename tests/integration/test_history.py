@@ -143,9 +143,10 @@ class CommandTests(ClientTestCase):
         """
         client = await self.both()
         code, out, err = await self.jsremote("start-job", "/greet", client, "--wait")
-        self.assertEqual((code, out, err), (3, b"task 1 exited 3\n", b""))
+        self.assertEqual((code, out), (3, b"task 1 exited 3\n"))
         # As in JobScheduler, a job that failed starts no task until it is told to.
-        await ask(int(client.partition(":")[2]), '<modify_job job="/greet" cmd="unstop"/>')
+        code, out, err = await self.jsremote("modify-job", "greet", "unstop", client)
+        self.assertEqual((code, out, err), (0, b"job /greet pending\n", b""))
         code, out, err = await self.jsremote("start-job", "greet", client, "--wait", "--json")
         self.assertEqual((code, json.loads(out)["exit_code"]), (3, "3"))
 
@@ -187,12 +188,12 @@ class CommandTests(ClientTestCase):
 
     async def test_refused(self) -> None:
         """
-        What a client refuses is one line, and 77.
+        What a client does not have is one line, and 66.
         """
         client = await self.both()
         for arguments in (("start-job", "nosuch"), ("log", "77"), ("kill", "77")):
             code, out, err = await self.jsremote(*arguments, client)
-            self.assertEqual((code, out), (77, b""))
+            self.assertEqual((code, out), (66, b""))
             self.assertIn(b"SCHEDULER-", err)
             self.assertEqual(err.count(b"\n"), 1)
         code, out, err = await self.jsremote("history", client)

@@ -1,0 +1,175 @@
+"""
+Ask a service one thing, by JobScheduler's XML commands, and hear its answer; or
+tell in one line why there is none.
+
+One question and one answer: a plain socket does, without a reactor.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping
+
+from jobscheduler_tcp.cli.arguments import shown
+from jobscheduler_tcp.cli.screen import printable
+from jobscheduler_tcp.errors import CommandRefused, ConnectionClosed, RemoteProtocolError
+from jobscheduler_tcp.wire.documents import CONFIGURATION, Element, element, parse, serialise
+from jobscheduler_tcp.wire.splitters import AnswerSplitter
+
+# Seconds for the whole answer: as long as a remote waits for the whole question
+# (docs/protocol/extended, "Command connection").
+PATIENCE = 10.0
+
+# An answer may list everything that a client has, and it is our client's.
+MAX_ANSWER = 256 << 20
+
+# sysexits.h
+EX_DATAERR = 65
+EX_NOINPUT = 66
+EX_UNAVAILABLE = 69
+EX_SOFTWARE = 70
+EX_TEMPFAIL = 75
+EX_NOPERM = 77
+
+# What a refusal means: it is not known, not there, not allowed, or not now.
+# Everything else: it cannot be what was said.
+_STATUS = {
+    "SCHEDULER-105": EX_SOFTWARE,
+    "SCHEDULER-121": EX_NOPERM,
+    "SCHEDULER-149": EX_NOINPUT,
+    "SCHEDULER-161": EX_NOINPUT,
+    "SCHEDULER-162": EX_NOINPUT,
+    "SCHEDULER-207": EX_NOINPUT,
+    "SCHEDULER-184": EX_TEMPFAIL,
+    "SCHEDULER-210": EX_TEMPFAIL,
+    "SCHEDULER-217": EX_TEMPFAIL,
+    "jsremote-internal-error": EX_SOFTWARE,
+    "jsremote-limit": EX_TEMPFAIL,
+}
+
+
+def question(
+    name: str, attributes: Mapping[str, str | None], children: Iterable[Element] = ()
+) -> bytes:
+    """
+    Write a command.
+
+    @param attributes: those that are empty or C{None} are not said.
+    """
+    said = {name: value for name, value in attributes.items() if value}
+    return serialise(element(name, said, children), "UTF-8")
+
+
+def parametersElement(pairs: Iterable[tuple[str, str]]) -> Element:
+    """
+    Write parameters.
+    """
+    found = (element("param", {"name": name, "value": value}) for name, value in pairs)
+    return element("params", {}, found)
+
+
+def stateOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> Element | int:
+    """
+    Ask for a state; or tell on stderr why there is none, and return the exit
+    code.
+    """
+    answer = answerOf(remote, question, role)
+    if isinstance(answer, int):
+        return answer
+    text = f"{shown(remote)} is no remote and no client: the answer has no state in it"
+    return childOf(answer, "state") or complain(EX_SOFTWARE, text)
+
+
+def answerOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> Element | int:
+    """
+    Say one command and hear its answer; or tell on stderr why there is none, and
+    return the exit code.
+    """
+    where = shown(remote)
+    try:
+        return ask(remote, question)
+    except CommandRefused as error:
+        status = _STATUS.get(error.code, EX_DATAERR)
+        if error.code == "SCHEDULER-105":
+            return complain(status, f"{where} is no {role} of this version: {error}")
+        return complain(status, f"{where} refused: {error}")
+    except RemoteProtocolError as error:
+        return complain(EX_SOFTWARE, f"{where} is no remote and no client: {error}")
+    except (ConnectionClosed, ConnectionResetError) as error:
+        hint = '<allowed_host host="..." level="..."/>'
+        text = (
+            f"{where} does not talk to this host: {error}; its scheduler.xml may allow it: {hint}"
+        )
+        return complain(EX_UNAVAILABLE, text)
+    except (OSError, UnicodeError) as error:  # the last: an impossible name
+        reason = getattr(error, "strerror", None) or error
+        hint = f"is it running? twistd jsremote --role {role}"
+        return complain(EX_UNAVAILABLE, f"cannot ask {where}: {reason}; {hint}")
+
+
+def ask(address: tuple[str, int], question: bytes) -> Element:
+    """
+    Say one command and hear its answer.
+
+    @raise OSError: the connection failed, or took too long.
+    @raise CommandRefused: the answer is an error.
+    """
+    until = time.monotonic() + PATIENCE
+    with socket.create_connection(address, PATIENCE) as connection:
+        connection.sendall(question)
+        splitter = AnswerSplitter(MAX_ANSWER)
+        while True:
+            connection.settimeout(max(until - time.monotonic(), 0.001))
+            data = connection.recv(65536)
+            if not data:
+                raise ConnectionClosed("it closed the connection without an answer")
+            for document in splitter.feed(data):
+                return answerIn(parse(document, CONFIGURATION))
+
+
+def answerIn(root: Element) -> Element:
+    """
+    What is inside of an envelope.
+
+    @raise CommandRefused: an error.
+    """
+    for answer in root.children:
+        for child in answer.children:
+            if child.name == "ERROR":
+                code, text = child.attributes.get("code", ""), child.attributes.get("text", "")
+                raise CommandRefused(code, text)
+        return answer
+    raise RemoteProtocolError("the answer is empty")
+
+
+def childOf(element: Element, name: str) -> Element | None:
+    """
+    The first child of a name.
+    """
+    return next((child for child in element.children if child.name == name), None)
+
+
+def plain(element: Element) -> dict[str, object]:
+    """
+    An element as JSON has it: its attributes, and a list for each element that
+    it contains.
+    """
+    value: dict[str, object] = dict(element.attributes)
+    for child in element.children:
+        found = [plain(each) for each in child.children]
+        # A list stays a list when it is empty.
+        isList = found or not child.attributes or "count" in child.attributes
+        value[child.name] = found if isList else plain(child)
+    return value
+
+
+def complain(code: int, text: str) -> int:
+    """
+    Tell on stderr what is wrong.
+
+    @return: the exit code.
+    """
+    print(f"jsremote: {printable(text)}", file=sys.stderr)
+    return code

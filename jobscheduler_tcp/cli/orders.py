@@ -1,0 +1,189 @@
+"""
+C{jsremote add-order}, C{orders}, C{modify-order} and C{remove-order}: the orders
+of a client.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterator
+
+from jobscheduler_tcp.cli.arguments import shown
+from jobscheduler_tcp.cli.asking import (
+    EX_SOFTWARE,
+    answerOf,
+    childOf,
+    complain,
+    parametersElement,
+    question,
+)
+from jobscheduler_tcp.cli.screen import drawn
+from jobscheduler_tcp.client.lines import readable
+from jobscheduler_tcp.wire.documents import Element
+
+
+def addOrder(given: argparse.Namespace) -> int:
+    """
+    Bring an order into a job chain.
+
+    @return: the exit code.
+    """
+    attributes = {
+        "job_chain": given.chain,
+        "id": given.id,
+        "title": given.title,
+        "state": given.state,
+        "end_state": given.end_state,
+        "priority": _text(given.priority),
+        "at": given.at,
+        "suspended": "yes" if given.suspended else "",
+        "replace": "no" if given.no_replace else "",
+    }
+    answer = answerOf(
+        given.remote, question("add_order", attributes, [parametersElement(given.param)]), "client"
+    )
+    if isinstance(answer, int):
+        return answer
+    said = childOf(answer, "ok")
+    order = childOf(said, "order") if said is not None else None
+    if order is None:
+        return complain(EX_SOFTWARE, f"{shown(given.remote)} did not say which order that is")
+    print(json.dumps(order.attributes) if given.json else _line(order))
+    return 0
+
+
+def modifyOrder(given: argparse.Namespace) -> int:
+    """
+    Change an order, and tell how it stands then.
+
+    @return: the exit code.
+    """
+    attributes = {
+        "job_chain": given.chain,
+        "order": given.id,
+        "action": "reset" if given.reset else "",
+        "state": given.state,
+        "end_state": given.end_state,
+        "title": given.title,
+        "priority": _text(given.priority),
+        "at": given.at,
+        "setback": "no" if given.no_setback else "",
+        "suspended": "yes" if given.suspend else "no" if given.resume else "",
+    }
+    params = [parametersElement(given.param)] if given.param else []
+    answer = answerOf(given.remote, question("modify_order", attributes, params), "client")
+    if isinstance(answer, int):
+        return answer
+    which = {"job_chain": given.chain, "order": given.id}
+    answer = answerOf(given.remote, question("show_order", which), "client")
+    if isinstance(answer, int):
+        return answer
+    order = childOf(answer, "order")
+    if order is None:
+        return complain(EX_SOFTWARE, f"{shown(given.remote)} does not show its orders")
+    print(json.dumps(order.attributes) if given.json else _line(order))
+    return 0
+
+
+def removeOrder(given: argparse.Namespace) -> int:
+    """
+    Take an order out of its job chain.
+
+    @return: the exit code.
+    """
+    which = {"job_chain": given.chain, "order": given.id}
+    answer = answerOf(given.remote, question("remove_order", which), "client")
+    if isinstance(answer, int):
+        return answer
+    text = f"order {readable(given.id)} is removed"
+    print(json.dumps({"job_chain": given.chain, "order": given.id}) if given.json else text)
+    return 0
+
+
+def orders(client: tuple[str, int], chain: str, count: int, asJSON: bool) -> int:
+    """
+    Print the orders of all job chains, or of one.
+
+    @return: the exit code.
+    """
+    name = "show_job_chain" if chain else "show_job_chains"
+    asked = {"job_chain": chain, "what": "job_chain_orders", "max_orders": str(count)}
+    answer = answerOf(client, question(name, asked), "client")
+    if isinstance(answer, int):
+        return answer
+    group = answer if chain else childOf(answer, "job_chains")
+    if group is None:
+        return complain(EX_SOFTWARE, f"{shown(client)} has no job chains; only a client has")
+    chains = [child for child in group.children if child.name == "job_chain"]
+    found = [order for each in chains for order in _ordersOf(each)]
+    if asJSON:
+        print(json.dumps({"orders": [order.attributes for order in found]}))
+        return 0
+    if found:
+        print("\n".join(drawn([_row(order.attributes) for order in found])))
+    else:
+        print("there are no orders" if chains else "there are no job chains")
+    left = sum(_count(each.attributes.get("orders", "")) for each in chains) - len(found)
+    if left > 0:
+        print(f"and {left} more; -n shows more of each node")
+    return 0
+
+
+def _ordersOf(chain: Element) -> Iterator[Element]:
+    for node in chain.children:
+        queue = childOf(node, "order_queue")
+        if queue is not None:
+            yield from (child for child in queue.children if child.name == "order")
+
+
+def _row(order: dict[str, str]) -> dict[str, str]:
+    return {
+        "chain": order.get("job_chain", ""),
+        "order": order.get("id", ""),
+        "state": order.get("state", ""),
+        "task": order.get("task", ""),
+        "how": " ".join(_how(order)),
+        "at": order.get("at") or order.get("setback") or "",
+        "why": order.get("state_text", ""),
+        "title": order.get("title", ""),
+    }
+
+
+def _how(order: dict[str, str]) -> Iterator[str]:
+    """
+    What keeps an order where it is.
+    """
+    if order.get("lost"):
+        yield "lost"
+    elif order.get("suspended"):
+        yield "suspended"
+    elif order.get("task"):
+        yield "runs"
+    elif order.get("setback"):
+        yield f"set back, {order.get('setback_count', '')}."
+    elif order.get("at") == "never":
+        yield "waits for a command"
+    elif order.get("at"):
+        yield "waits for its time"
+    else:
+        yield "waits"
+
+
+def _line(order: Element) -> str:
+    said = order.attributes
+    words = [f"order {said.get('job_chain', '')}:{said.get('id', '')}"]
+    words.append(f"in state {said.get('state', '')}")
+    words += _how(said)
+    if said.get("task"):
+        words.append(f"in task {said['task']}")
+    words += [f"at {time}" for time in (said.get("at"), said.get("setback")) if time]
+    return readable(", ".join(words))
+
+
+def _text(number: int | None) -> str:
+    return "" if number is None else str(number)
+
+
+def _count(text: str) -> int:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 10 else 0

@@ -1,0 +1,194 @@
+"""
+Wait for the end of a task or an order of a client, and tell how it stands.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from datetime import datetime
+
+from jobscheduler_tcp.cli.arguments import shown
+from jobscheduler_tcp.cli.asking import EX_SOFTWARE, answerOf, childOf, complain, question
+from jobscheduler_tcp.cli.screen import Progress
+from jobscheduler_tcp.client.lines import readable
+from jobscheduler_tcp.outcome import Outcome, Reason
+from jobscheduler_tcp.wire.documents import Element
+
+# Seconds between two looks at what is waited for: at first, and at last. There
+# is no reactor here: nothing else waits, and the port tells no news.
+FIRST_LOOK = 0.05
+LOOK = 0.5
+
+_UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
+
+
+class Waiting:
+    """
+    A wait, which Ctrl-C ends without ending what is waited for.
+    """
+
+    def __init__(self, client: tuple[str, int], what: str, look: str, end: str) -> None:
+        """
+        @param what: is waited for, for people.
+        @param look: the command that looks at it again.
+        @param end: the command that ends it.
+        """
+        self._client = client
+        self._what = what
+        self._look = look
+        self._end = end
+        self._progress = Progress()
+
+    def __enter__(self) -> Waiting:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        self._progress.__exit__()
+        if kind is KeyboardInterrupt:
+            where = f" --client {shown(self._client)}"
+            text = f"{self._what} goes on; jsremote {self._look}{where} shows it"
+            print(f"\n{readable(text)}, jsremote {self._end}{where} ends it", file=sys.stderr)
+
+    def forTask(self, number: str) -> Element | int:
+        """
+        Wait for the end of a task.
+
+        @return: the task; or the exit code, if that cannot be known.
+        """
+
+        def look() -> Element | int | None:
+            answer = _showTask(self._client, number)
+            if isinstance(answer, int):
+                return answer
+            now, task = answer
+            if "reason" in task.attributes:
+                return task
+            self._progress.tell(f"{self._what} {told(task)}", passing(task, now))
+            return None
+
+        return self.until(look)
+
+    def until(self, look: Callable[[], Element | int | None]) -> Element | int:
+        """
+        Look again and again until there is something.
+        """
+        pause = FIRST_LOOK
+        while True:
+            found = look()
+            if found is not None:
+                return found
+            time.sleep(pause)
+            pause = min(pause * 2, LOOK)
+
+
+def showTask(client: tuple[str, int], number: str) -> Element | int:
+    """
+    Ask for a task; or tell on stderr why there is none, and return the exit code.
+    """
+    found = _showTask(client, number)
+    return found if isinstance(found, int) else found[1]
+
+
+def _showTask(client: tuple[str, int], number: str) -> tuple[str, Element] | int:
+    answer = answerOf(client, question("show_task", {"id": number}), "client")
+    if isinstance(answer, int):
+        return answer
+    task = childOf(answer, "task")
+    if task is None:
+        return complain(EX_SOFTWARE, f"{shown(client)} does not show its tasks")
+    return answer.attributes.get("time", ""), task
+
+
+def told(task: Element) -> str:
+    """
+    How a task stands, for people; without what changes all the time.
+    """
+    said = task.attributes
+    if "reason" in said:
+        words = [said["reason"]]
+        words += [said[name] for name in ("exit_code", "signal") if said.get(name)]
+        error = childOf(task, "ERROR")
+        # JobScheduler's words for an exit code and a signal tell nothing more.
+        if error is not None and len(words) == 1:
+            words.append(f"({error.attributes.get('text', '')})")
+        return readable(" ".join(words))
+    if said.get("running_since"):
+        return "runs"
+    state = said.get("state", "").replace("_", " ")
+    # JobScheduler has no word for a task that is not begun.
+    words = ["waits" if state in ("", "none", "waiting for process") else state]
+    if said.get("position"):
+        words.append(f"position {said['position']}")
+    if said.get("why"):
+        words.append(said["why"])
+    if state in ("", "none") and said.get("start_at", "") > said.get("enqueued", ""):
+        words.append(f"until {said['start_at'][:19]}")
+    return readable(", ".join(words))
+
+
+def passing(task: Element, now: str) -> str:
+    """
+    How long a task has run, and what it has printed.
+
+    @param now: the client's time.
+    """
+    said = task.attributes
+    seconds = _between(said.get("running_since", ""), now)
+    size = sum(_number(said.get(name, "")) for name in ("stdout_size", "stderr_size"))
+    words = ""
+    if seconds is not None:
+        words += f", {_duration(seconds)}"
+    return f"{words}, {bytesTold(size)} of output" if size else words
+
+
+def statusOf(task: Element) -> int:
+    """
+    The exit code of C{jsremote run} for the same outcome.
+    """
+    said = task.attributes
+    try:
+        reason = Reason(said.get("reason", ""))
+    except ValueError:
+        return EX_SOFTWARE
+    outcome = Outcome(reason, exitCode=_code(said, "exit_code"), signal=_code(said, "signal"))
+    return outcome.exitStatus
+
+
+def bytesTold(size: float) -> str:
+    """
+    A number of bytes for people.
+    """
+    unit = 0
+    while size >= 1024 and unit < len(_UNITS) - 1:
+        size /= 1024
+        unit += 1
+    return f"{size:.1f} {_UNITS[unit]}" if unit else f"{size:.0f} {_UNITS[0]}"
+
+
+def _duration(seconds: float) -> str:
+    whole = max(0, int(seconds))
+    if whole < 60:
+        return f"{whole} s"
+    hours, rest = divmod(whole, 3600)
+    return (
+        f"{hours}:{rest // 60:02}:{rest % 60:02} h" if hours else f"{rest // 60}:{rest % 60:02} min"
+    )
+
+
+def _between(begin: str, end: str) -> float | None:
+    try:
+        first, last = (datetime.fromisoformat(each[:19]) for each in (begin, end))
+    except ValueError:
+        return None
+    return (last - first).total_seconds()
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 19 else 0
+
+
+def _code(said: dict[str, str], name: str) -> int | None:
+    text = said.get(name, "")
+    return int(text) if text.isdecimal() and text.isascii() and len(text) < 4 else None
