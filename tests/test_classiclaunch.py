@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.errors import LaunchFailed
+from jobscheduler_tcp.interfaces import Launch
 from jobscheduler_tcp.messages import Work
 from jobscheduler_tcp.remote.classiclaunch import (
     launchOf,
     notExecuted,
     programArguments,
     shown,
+    withoutShell,
 )
 from jobscheduler_tcp.wire.shelljob import Pairs, ShellJob
 
@@ -28,6 +30,13 @@ def environment(job: ShellJob, parameters: Pairs = ()) -> dict[str, str]:
     Of a task.
     """
     return launchOf("task", job, parameters, BASE, "/tmp/values").environment
+
+
+def scripted(script: str) -> Launch:
+    """
+    The launch of a script.
+    """
+    return launchOf("task", ShellJob(script=script), (), BASE, "/tmp/values")
 
 
 class LaunchTests(SynchronousTestCase):
@@ -51,6 +60,35 @@ class LaunchTests(SynchronousTestCase):
             "SCHEDULER_PARAM_DAY": "2",
         }
         self.assertEqual(found, expected)
+
+    def test_withoutShell(self) -> None:
+        """
+        A script that only becomes a program is launched without a shell, all else
+        of it as before; one that a shell would do more with is not.
+        """
+        launch = scripted("exec /bin/echo a -b c=d\n")
+        shorter = withoutShell(launch)
+        self.assertEqual(shorter.work, Work(command=("/bin/echo", "a", "-b", "c=d")))
+        self.assertEqual((shorter.task, shorter.environment), ("task", launch.environment))
+        for script in (
+            "",
+            "exec",
+            "exec \n",
+            "exec echo a",
+            "exec -a b /bin/echo",
+            "exec /bin/echo $a",
+            "exec /bin/echo 'a'",
+            "exec /bin/echo *",
+            "exec /bin/echo ~",
+            "exec /bin/echo a\necho b",
+            "exec /bin/echo a; echo b",
+            "exec /bin/echo >a",
+            "exec /bin/echo \xe4",
+            " exec /bin/echo",
+            "/bin/echo",
+        ):
+            other = scripted(script)
+            self.assertIs(withoutShell(other), other, script)
 
     def test_prefix(self) -> None:
         """

@@ -437,6 +437,7 @@ class TaskTests(RemoteCase):
         for job, result in (
             (ShellJob(program="/bin/x"), (0, 15)),
             (ShellJob(script="x"), (143, 0)),
+            (ShellJob(script="exec /bin/x\n"), (143, 0)),
         ):
             self.allow(Level.ALL)
             listener = self.begun(self.connect(), job)
@@ -452,6 +453,41 @@ class TaskTests(RemoteCase):
             listener.transport.loseConnection()
             self.network.flush()
             self.stop()
+
+    def test_withoutShell(self) -> None:
+        """
+        A script that only becomes a program is launched without a shell, which
+        the client does not see; where that cannot be, the shell has its turn.
+        """
+        listener = self.begun(self.connect(), ShellJob(script="exec /bin/x a\n", job="j"))
+        self.assertIn("'/bin/sh' '-c' '\"script of job j\"'", listener.logged[0])
+        (program,) = self.launcher.launched
+        self.assertEqual(program.launch.work.command, ("/bin/x", "a"))
+        program.refuse()
+        program, script = self.launcher.launched
+        self.assertEqual(script.launch.work.script, "exec /bin/x a\n")
+        self.assertEqual(script.launch.environment, program.launch.environment)
+        script.refuse()
+        listener.call(CallMethod(listener.server, "step"))
+        self.network.flush()
+        answer = listener.answers[-1]
+        assert isinstance(answer, MethodCalled)
+        self.assertEqual(decodeResult(answer.value.value).exitCode, 127)
+        listener.transport.loseConnection()
+        self.network.flush()
+        self.stop()
+
+    def test_killedWithoutShell(self) -> None:
+        """
+        What was killed is not launched once more.
+        """
+        listener = self.begun(self.connect(), ShellJob(script="exec /bin/x\n"))
+        listener.transport.loseConnection()
+        self.network.flush()
+        (program,) = self.launcher.launched
+        program.refuse()
+        self.assertEqual(self.launcher.launched, [program])
+        self.stop()
 
     def test_level(self) -> None:
         """

@@ -26,7 +26,7 @@ from jobscheduler_tcp.interfaces import (
     ProcessExit,
 )
 from jobscheduler_tcp.messages import Stream
-from jobscheduler_tcp.remote.classiclaunch import launchOf, notExecuted, shown
+from jobscheduler_tcp.remote.classiclaunch import launchOf, notExecuted, shown, withoutShell
 from jobscheduler_tcp.remote.loglines import LogLines
 from jobscheduler_tcp.remote.objectserver import CallFailed, ObjectServer, Serving
 from jobscheduler_tcp.remote.returnvalues import ReturnValues
@@ -130,6 +130,7 @@ class ClassicConfirmationProtocol(ObjectServer):
         self._server = 0
         self._job: ShellJob | None = None
         self._launch: Launch | None = None
+        self._shortened = False  # it was launched without its shell
         self._process: ITaskProcess | None = None
         self._exit: ProcessExit | None = None
         self._killed = False
@@ -246,7 +247,9 @@ class ClassicConfirmationProtocol(ObjectServer):
         self._launch = launch = launchOf(
             self._task.task, job, parameters, self._task.environment, self._returnValues.path
         )
-        self._process = self._launcher.launch(launch, self)
+        shorter = withoutShell(launch)
+        self._shortened = shorter is not launch
+        self._process = self._launcher.launch(shorter, self)
         yield from self._logText(f"SCHEDULER-987  Starting process: {shown(job, launch.work)}")
         return TRUE
 
@@ -374,6 +377,11 @@ class ClassicConfirmationProtocol(ObjectServer):
         The original learns it as an exit code, and its text as output.
         """
         assert self._launch is not None, "it was launched"
+        if self._shortened and not self._killed:
+            # The shell knows more ways to start it, or to say why it cannot.
+            self._shortened = False
+            self._process = self._launcher.launch(self._launch, self)
+            return
         text, code = notExecuted(self._launch.work, error)
         self.outputReceived(Stream.STDERR, text)
         self.processEnded(ProcessExit(code, None))

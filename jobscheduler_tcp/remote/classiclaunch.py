@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from errno import ENOENT
 
 from jobscheduler_tcp.errors import LaunchFailed
@@ -24,6 +25,8 @@ MAX_ERRNO = 249
 
 _PREFIX = "SCHEDULER_PARAM_"
 _NO_PREFIX = "*NONE"
+# A script of words that no shell changes.
+_BECOMES = re.compile(r"exec((?: [A-Za-z0-9@%+=:,./_-]+)+)\n?")
 # $NAME and ${NAME}; a backslash before the dollar leaves it alone.
 _VARIABLE = re.compile(r"\\(\$)|\$(?:\{([^{}]*)\}|([A-Za-z_][A-Za-z_0-9]*))")
 
@@ -53,6 +56,22 @@ def launchOf(
         # Also an empty script is one.
         work = Work(script=_asLatin1(job.script) or "\n")
     return Launch(task, work, environment)
+
+
+def withoutShell(launch: Launch) -> Launch:
+    """
+    A script that is only there to become a program, as our own client says a
+    command, needs no shell: to start one costs as much as to start the program.
+
+    @return: the launch of that program, the same launch if there is more to the
+        script.
+    """
+    becomes = _BECOMES.fullmatch(launch.work.script)
+    words = becomes[1].split() if becomes else ()
+    # Without a slash, the shell searches for it, or has something of that name.
+    if not words or not words[0].startswith("/"):
+        return launch
+    return replace(launch, work=Work(command=tuple(words)))
 
 
 def shown(job: ShellJob, work: Work) -> str:
