@@ -94,6 +94,10 @@ class _Task:
             case TaskAttached():
                 self.stdout = self.stdoutKept = message.stdout
                 self.stderr = self.stderrKept = message.stderr
+                if message.taken > message.stdin:
+                    raise culprit("more input was taken than given")
+                self.given, self.taken = message.stdin, message.taken
+                self.inputEnded = message.inputEnded
                 self.inputWindow = message.window
             case _:
                 pass

@@ -14,6 +14,7 @@ from typing import TypeAlias
 
 from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
 from jobscheduler_tcp.messages import (
+    AttachRefused,
     AttachTask,
     CallerProof,
     Challenge,
@@ -76,6 +77,7 @@ class Place(Enum):
     TASK_RUNNING = "task running"
     TASK_OVER = "task over"
     TASK_ABANDONED = "task abandoned"
+    TASK_DROPPED = "task dropped"
     END_ACKNOWLEDGED = "end acknowledged"
 
 
@@ -97,6 +99,7 @@ COMMAND: Script = {
         (_C, OpenConfirmation): Place.TALKING,
         (_R, TaskTaken): Place.TALKING,
         (_R, TaskRefused): Place.TALKING,
+        (_R, AttachRefused): Place.TALKING,
         (_R, TaskKilled): Place.TALKING,
         (_R, Pong): Place.TALKING,
         (_R, RequestFailed): Place.TALKING,
@@ -131,6 +134,7 @@ TASK: Script = {
         (_R, TaskStarted): Place.TASK_RUNNING,
         (_R, InputTaken): Place.TASK_ATTACHED,
         (_R, TaskEnded): Place.TASK_OVER,
+        (_R, TaskAbandoned): Place.TASK_DROPPED,
         (_C, OutputAcknowledged): Place.TASK_ATTACHED,
         (_C, TaskInput): Place.TASK_ATTACHED,
         (_C, InputEnded): Place.TASK_ATTACHED,
@@ -140,17 +144,27 @@ TASK: Script = {
         (_R, TaskOutput): Place.TASK_RUNNING,
         (_R, InputTaken): Place.TASK_RUNNING,
         (_R, TaskEnded): Place.TASK_OVER,
+        (_R, TaskAbandoned): Place.TASK_DROPPED,
         (_C, OutputAcknowledged): Place.TASK_RUNNING,
         (_C, TaskInput): Place.TASK_RUNNING,
         (_C, InputEnded): Place.TASK_RUNNING,
         (_C, TaskAbandoned): Place.TASK_ABANDONED,
     },
     Place.TASK_OVER: {
+        (_R, TaskAbandoned): Place.TASK_DROPPED,
         (_C, OutputAcknowledged): Place.TASK_OVER,
         (_C, TaskInput): Place.TASK_OVER,
         (_C, InputEnded): Place.TASK_OVER,
         (_C, TaskAbandoned): Place.TASK_ABANDONED,
         (_C, EndAcknowledged): Place.END_ACKNOWLEDGED,
+    },
+    # It is confirmed elsewhere; the client hears that, and answers it.
+    Place.TASK_DROPPED: {
+        (_C, OutputAcknowledged): Place.TASK_DROPPED,
+        (_C, TaskInput): Place.TASK_DROPPED,
+        (_C, InputEnded): Place.TASK_DROPPED,
+        (_C, EndAcknowledged): Place.END_ACKNOWLEDGED,
+        (_C, TaskAbandoned): Place.END_ACKNOWLEDGED,
     },
     # What the remote had said before it heard that is still on its way.
     Place.TASK_ABANDONED: {

@@ -25,6 +25,8 @@ from zope.interface import Attribute, Interface
 
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.messages import (
+    AttachRefused,
+    AttachTask,
     ConfirmationOpened,
     ConfirmationRefused,
     Hello,
@@ -161,6 +163,11 @@ class IConfirmedTask(Interface):
     C{endAcknowledged} or C{callbackLost} is the last word.
     """
 
+    def opens() -> TaskAttached:
+        """
+        Make the first words of the task's channel. C{callbackTaken} follows.
+        """
+
     def callbackTaken() -> None:
         """
         The client has taken the connection, both ends are proven: the program
@@ -177,6 +184,11 @@ class IConfirmedTask(Interface):
     def callbackLost() -> None:
         """
         The connection broke before the end of the task was acknowledged.
+        """
+
+    def outputAcknowledged(stdout: int, stderr: int) -> None:
+        """
+        The client has so many bytes of the output since the beginning.
         """
 
     def inputReceived(data: bytes) -> None:
@@ -240,6 +252,11 @@ class ITasks(Interface):
         """
         Start a task whose client listens at C{host}. The same task again is the
         same answer again.
+        """
+
+    def attach(message: AttachTask, host: str) -> Deferred[TaskTaken | AttachRefused]:
+        """
+        Confirm a task anew to the client at C{host}, which has come back for it.
         """
 
     def kill(message: KillTask) -> Deferred[TaskKilled]:

@@ -62,9 +62,17 @@ class CallbackMode(str, Enum):
 class OnDisconnect(str, Enum):
     """
     What the remote does with a task whose client is gone.
+
+    @cvar KILL: it is killed at once.
+    @cvar HOLD: it goes on, and is held back when it has printed too much, until
+        a client comes back or the time is over; then it is killed.
+    @cvar FINISH: the same, but when the time is over it goes on to its end, and
+        what it prints is dropped.
     """
 
     KILL = "kill"
+    HOLD = "hold"
+    FINISH = "finish"
 
 
 # ---------------------------------------------------------------- what to run
@@ -155,6 +163,9 @@ class StartTask:
         for a connection of its own.
     @ivar host: the IP address where the client listens; empty for the one that
         it comes from.
+    @ivar hold: seconds for which a client that is gone is waited for.
+    @ivar secret: 16 random bytes that a client has to know that comes back for
+        the task; empty where nobody can.
     """
 
     id: Small
@@ -166,6 +177,8 @@ class StartTask:
     onDisconnect: OnDisconnect = OnDisconnect.KILL
     connection: AnyId = ""
     host: Host = ""
+    hold: Seconds = 0.0
+    secret: Token = field(default=b"", repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -204,18 +217,33 @@ class TakeConfirmation:
 @dataclass(frozen=True, slots=True)
 class AttachTask:
     """
-    A client that comes back for a task: dial again, go on from these offsets.
+    A client that comes back for a task: confirm it anew, go on from these
+    offsets.
 
+    @ivar port: the callback port where the client listens; 0 where the task is
+        confirmed on a standing connection.
+    @ivar token: 16 random bytes, new with each attempt; the same attempt twice is
+        one attempt. Where the remote dials, what both ends have to know.
     @ivar stdout: the number of bytes of stdout that the client has.
     @ivar stderr: the same for stderr.
+    @ivar secret: that of the start.
+    @ivar instance: of the remote that the start was said to; empty if nobody
+        knows.
+    @ivar connection: as that of L{StartTask}.
+    @ivar host: as that of L{StartTask}.
     """
 
     id: Small
     task: TaskId
-    port: Port
+    port: AnyPort
     token: Bytes16 = field(repr=False)
     stdout: Count = 0
     stderr: Count = 0
+    secret: Token = field(default=b"", repr=False)
+    instance: AnyId = ""
+    mode: CallbackMode = CallbackMode.OWN
+    connection: AnyId = ""
+    host: Host = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,6 +317,27 @@ class TaskRefused:
     reason: Reason
     text: Line = ""
     errno: Small = 0
+
+
+@dataclass(frozen=True, slots=True)
+class AttachRefused:
+    """
+    The task is not confirmed to the client that came back for it.
+
+    @ivar reason: where the task is not held, what became of it as far as anybody
+        can tell: a reason for which nothing ran tells that nothing ever will.
+        Where it is, why the confirmation connection did not come about.
+    @ivar errno: of the call that failed, such as the dial back.
+    @ivar held: whether the task is still there, so that another attempt may
+        succeed.
+    """
+
+    id: Small
+    task: TaskId
+    reason: Reason
+    text: Line = ""
+    errno: Small = 0
+    held: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,6 +421,7 @@ Answer: TypeAlias = (
     Welcome
     | TaskTaken
     | TaskRefused
+    | AttachRefused
     | TaskKilled
     | Pong
     | RequestFailed
@@ -436,14 +486,23 @@ class TaskAttached:
     """
     Remote: this channel belongs to that task; its output goes on from here.
 
+    @ivar stdout: offset of the first byte that will be said: what the client has,
+        or more where the rest was dropped.
+    @ivar stderr: the same for stderr.
     @ivar window: bytes of input that the client may send beyond what was
         taken.
+    @ivar stdin: bytes of input that came over earlier connections.
+    @ivar taken: how many of them the task was given.
+    @ivar inputEnded: whether the end of the input came, too.
     """
 
     task: TaskId
     stdout: Count = 0
     stderr: Count = 0
     window: Count = 0
+    stdin: Count = 0
+    taken: Count = 0
+    inputEnded: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -557,9 +616,9 @@ class EndAcknowledged:
 @dataclass(frozen=True, slots=True)
 class TaskAbandoned:
     """
-    Client: it gives the task up; on a standing connection this is what breaking
-    the connection is to a task that has one of its own. Remote: nothing more is
-    said of that task.
+    On a standing connection, what breaking the connection is to a task that has
+    one of its own. Client: it hears no more of the task. Remote: nothing more is
+    said of that task here, maybe for it is confirmed elsewhere.
     """
 
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from jobscheduler_tcp.messages import (
     Answer,
+    AttachRefused,
     AttachTask,
     CallbackMode,
     CallerProof,
@@ -27,6 +28,7 @@ from jobscheduler_tcp.messages import (
     InputTaken,
     KillTask,
     ListenerProof,
+    OnDisconnect,
     OpenConfirmation,
     OutputAcknowledged,
     Ping,
@@ -104,9 +106,13 @@ works = st.builds(
 
 tokens = st.binary(min_size=16, max_size=16)
 starts = st.builds(StartTask, identifiers, taskIds, st.integers(1024, 65535), tokens, works)
+held = st.sampled_from([OnDisconnect.HOLD, OnDisconnect.FINISH])
 requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(Hello, identifiers, smalls, taskIds, words, sayable, sayable, seconds),
     starts,
+    st.tuples(starts, held, seconds, tokens).map(
+        lambda parts: replace(parts[0], onDisconnect=parts[1], hold=parts[2], secret=parts[3])
+    ),
     st.builds(
         StartTask,
         identifiers,
@@ -127,7 +133,27 @@ requests: st.SearchStrategy[Request] = st.one_of(
     ),
     st.builds(OpenConfirmation, identifiers, taskIds, st.just(CallbackMode.PASSIVE), tokens),
     st.builds(TakeConfirmation, identifiers, taskIds),
-    st.builds(AttachTask, identifiers, taskIds, st.integers(1024, 65535), tokens, counts, counts),
+    st.builds(
+        AttachTask,
+        identifiers,
+        taskIds,
+        st.integers(1024, 65535),
+        tokens,
+        counts,
+        counts,
+        tokens,
+        st.one_of(st.just(""), taskIds),
+    ),
+    st.builds(
+        AttachTask,
+        identifiers,
+        taskIds,
+        st.just(0),
+        tokens,
+        secret=tokens,
+        mode=st.sampled_from([CallbackMode.SHARED, CallbackMode.PASSIVE]),
+        connection=taskIds,
+    ),
     st.builds(KillTask, identifiers, taskIds, st.integers(1, 64), seconds),
     st.builds(Ping, identifiers),
 )
@@ -135,6 +161,9 @@ answers: st.SearchStrategy[Answer] = st.one_of(
     st.builds(Welcome, smalls, smalls, taskIds, words, sayable, seconds, smalls),
     st.builds(TaskTaken, smalls, taskIds, smalls),
     st.builds(TaskRefused, smalls, taskIds, st.sampled_from(Reason), xmlText, smalls),
+    st.builds(
+        AttachRefused, smalls, taskIds, st.sampled_from(Reason), xmlText, smalls, st.booleans()
+    ),
     st.builds(
         TaskKilled,
         smalls,
@@ -177,7 +206,7 @@ confirmations: st.SearchStrategy[Confirmation] = st.one_of(
     st.builds(ListenerProof, nonces, proofs, counts),
     st.builds(CallerProof, proofs),
     st.just(Heartbeat()),
-    st.builds(TaskAttached, taskIds, counts, counts, counts),
+    st.builds(TaskAttached, taskIds, counts, counts, counts, counts, counts, st.booleans()),
     st.builds(TaskStarted, smalls, seconds, seconds),
     st.builds(TaskOutput, st.sampled_from([Stream.STDOUT, Stream.STDERR]), counts, data),
     st.builds(InputTaken, counts),

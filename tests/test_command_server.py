@@ -15,6 +15,7 @@ from jobscheduler_tcp.heartbeat import INTERVAL, SILENCE
 from jobscheduler_tcp.interfaces import ITasks
 from jobscheduler_tcp.messages import (
     Answer,
+    AttachRefused,
     AttachTask,
     Hello,
     KillTask,
@@ -56,6 +57,7 @@ class Tasks:
     def __init__(self) -> None:
         self.asked: list[tuple[object, str]] = []
         self.starts: list[Deferred[TaskTaken | TaskRefused]] = []
+        self.attaches: list[Deferred[TaskTaken | AttachRefused]] = []
         self.kills: list[Deferred[TaskKilled]] = []
 
     def welcome(self, hello: Hello) -> Welcome:
@@ -72,6 +74,14 @@ class Tasks:
         self.asked.append((message, host))
         self.starts.append(Deferred())
         return self.starts[-1]
+
+    def attach(self, message: AttachTask, host: str) -> Deferred[TaskTaken | AttachRefused]:
+        """
+        See L{ITasks}.
+        """
+        self.asked.append((message, host))
+        self.attaches.append(Deferred())
+        return self.attaches[-1]
 
     def kill(self, message: KillTask) -> Deferred[TaskKilled]:
         """
@@ -218,11 +228,17 @@ class CommandServerTests(SynchronousTestCase):
 
     def test_attach(self) -> None:
         """
-        A client cannot come back to its task in this version.
+        A client that comes back for its task is answered when the confirmation
+        connection stands, or when it will not.
         """
-        [answer] = self.ask(self.greet(), AttachTask(9, TASK, 59998, TOKEN))
-        assert isinstance(answer, RequestFailed)
-        self.assertEqual((answer.id, answer.code), (9, "jsremote-attach"))
+        caller = self.greet()
+        attach = AttachTask(9, TASK, 59998, TOKEN, 7, 8, bytes(16))
+        self.assertEqual(self.ask(caller, attach, replace(attach, id=10)), [])
+        self.assertEqual(self.tasks.asked[-2], (attach, "10.0.0.1"))
+        refused = AttachRefused(10, TASK, Reason.CALLBACK_FILTERED, "silence", 110, held=True)
+        self.tasks.attaches[1].callback(refused)
+        self.tasks.attaches[0].callback(TaskTaken(9, TASK, 17))
+        self.assertEqual(self.answers(caller), [refused, TaskTaken(9, TASK, 17)])
 
     def test_classic(self) -> None:
         """

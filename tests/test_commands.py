@@ -194,9 +194,10 @@ class RequestTests(SynchronousTestCase):
             (
                 (
                     f'<remote_scheduler.remote_task.attach id="4" task="{TASK}" tcp_port="59998"'
-                    f' token="{TOKEN.hex()}" stdout="1048576" stderr="0"/>'
+                    f' token="{TOKEN.hex()}" secret="{bytes(16).hex()}" instance="{TASK}"'
+                    ' stdout="1048576" stderr="0"/>'
                 ),
-                AttachTask(4, TASK, 59998, TOKEN, 1048576, 0),
+                AttachTask(4, TASK, 59998, TOKEN, 1048576, 0, bytes(16), TASK),
             ),
             ('<jsremote.ping id="5"/>', Ping(5)),
         ):
@@ -301,7 +302,34 @@ class RequestTests(SynchronousTestCase):
         The port to come back to is no port of a service either.
         """
         with self.assertRaises(RemoteProtocolError):
-            decodeRequest(parse(encodeRequest(AttachTask(1, TASK, 25, TOKEN))))
+            decodeRequest(parse(encodeRequest(AttachTask(1, TASK, 25, TOKEN, secret=TOKEN))))
+
+    def test_attachWithoutSecret(self) -> None:
+        """
+        Nor does a start that shall be held, or who comes back for it, go without
+        a secret.
+        """
+        for request in (
+            AttachTask(1, TASK, 59998, TOKEN),
+            replace(STARTED, onDisconnect=OnDisconnect.HOLD),
+        ):
+            with self.subTest(request=request), self.assertRaises(RemoteProtocolError):
+                decodeRequest(parse(encodeRequest(request)))
+
+    def test_attachNowhere(self) -> None:
+        """
+        A task is confirmed at a port or on a standing connection, not at both.
+        """
+        attach = AttachTask(1, TASK, 0, TOKEN, secret=TOKEN, mode=CallbackMode.SHARED)
+        document = encodeRequest(replace(attach, connection=TASK))
+        decodeRequest(parse(document))
+        for old, new in (
+            (b"connection=", b"other="),
+            (b"shared", b"own"),
+            (b"connection=", b'tcp_port="59999" connection='),
+        ):
+            with self.subTest(new=new), self.assertRaises(RemoteProtocolError):
+                decodeRequest(parse(document.replace(old, new)))
 
     def test_local(self) -> None:
         """

@@ -40,11 +40,8 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.proof import selector
 from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT, PROOF_TIMEOUT
-from jobscheduler_tcp.remote.confirmation import (
-    INPUT_WINDOW,
-    ConfirmationFactory,
-    ConfirmationProtocol,
-)
+from jobscheduler_tcp.remote.confirmation import ConfirmationFactory, ConfirmationProtocol
+from jobscheduler_tcp.remote.task import INPUT_WINDOW
 from jobscheduler_tcp.testing import End, MemoryNetwork
 from jobscheduler_tcp.wire.extended import MAX_DATA
 from tests.listener import TASK, TOKEN, ListenerPort
@@ -66,6 +63,13 @@ class Confirmed:
     def __init__(self) -> None:
         self.events: list[object] = []
         self.input = b""
+        self.acknowledged = 0, 0
+
+    def opens(self) -> TaskAttached:
+        """
+        See L{IConfirmedTask}.
+        """
+        return TaskAttached(TASK, window=INPUT_WINDOW)
 
     def callbackTaken(self) -> None:
         """
@@ -85,6 +89,12 @@ class Confirmed:
         See L{IConfirmedTask}.
         """
         self.events.append("lost")
+
+    def outputAcknowledged(self, stdout: int, stderr: int) -> None:
+        """
+        See L{IConfirmedTask}.
+        """
+        self.acknowledged = stdout, stderr
 
     def inputReceived(self, data: bytes) -> None:
         """
@@ -359,13 +369,13 @@ class ConversationTests(ConfirmationTestCase):
         self.listener.say(InputEnded())
         self.network.flush()
         connection.inputTaken(6)
-        connection.inputTaken(4)
+        connection.inputTaken(10)
         self.network.flush()
         self.assertEqual(self.task.input, b"early late")
         self.assertEqual(self.task.events, ["input ended"])
         self.assertEqual(self.listener.messages[4:], [InputTaken(6), InputTaken(10)])
         connection.taskEnded(ENDED)
-        connection.inputTaken(1)
+        connection.inputTaken(11)
         self.network.flush()
         self.assertEqual(self.task.events, ["input ended", "acknowledged"])
 

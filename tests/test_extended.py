@@ -136,7 +136,9 @@ class BytesTests(SynchronousTestCase):
         payload = payloadOf(encode(1, TaskAttached(TASK, 1, 2, 3)))
         self.assertEqual(payload[:5], b"A\0\0\0\1")
         self.assertEqual(
-            msgpack.decode(payload[5:]), {"task": TASK, "stdout": 1, "stderr": 2, "window": 3}
+            msgpack.decode(payload[5:]),
+            {"task": TASK, "stdout": 1, "stderr": 2, "window": 3}
+            | {"stdin": 0, "taken": 0, "inputEnded": False},
         )
         ended = payloadOf(encode(1, TaskEnded(Reason.OUTPUT_LIMIT, stdoutDigest=b"x" * 32)))
         fields = msgpack.decode(ended[5:])

@@ -54,13 +54,15 @@ class MessageTests(SynchronousTestCase):
         """
         for message in (
             StartTask(1, TASK, 59999, token, Work(script="true")),
-            AttachTask(1, TASK, 59999, token),
+            StartTask(1, TASK, 0, b"", Work(script="true"), secret=token),
+            AttachTask(1, TASK, 59999, token, secret=token),
         ):
             shown = repr(message)
             self.assertIn(TASK, shown)
             self.assertNotIn(repr(token), shown)
             self.assertNotIn(token.hex(), shown)
             self.assertNotIn("token", shown)
+            self.assertNotIn("secret", shown)
 
     def test_outputIsHidden(self) -> None:
         """

@@ -15,10 +15,12 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobscheduler_tcp import heartbeat
 from jobscheduler_tcp.client.callback import CallbackWatcher
 from jobscheduler_tcp.client.standing import StandingProtocol
-from jobscheduler_tcp.interfaces import IConfirmedTask, ITaskConfirmation
+from jobscheduler_tcp.interfaces import ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
+from jobscheduler_tcp.remote.nobody import Nobody
 from jobscheduler_tcp.remote.standing import MAX_TURN, StandingConfirmation
+from jobscheduler_tcp.remote.task import INPUT_WINDOW
 from jobscheduler_tcp.testing import End, FakeProcess, MemoryConnection, RecordingReceiver
 from jobscheduler_tcp.testing.transport import WINDOW
 from tests.test_flow import CALLBACK, CLIENT, CODE, ERR, OUT, REMOTE, STRANGER, Diagram, How
@@ -605,6 +607,23 @@ class PassiveTests(StandingMixin, SynchronousTestCase):
         diagram.stop(self)
 
 
+class Opened(Nobody):
+    """
+    A task of which nothing is known but its UUID.
+    """
+
+    __slots__ = ("_task",)
+
+    def __init__(self, task: str) -> None:
+        self._task = task
+
+    def opens(self) -> TaskAttached:
+        """
+        See L{IConfirmedTask}.
+        """
+        return TaskAttached(self._task, window=INPUT_WINDOW)
+
+
 class MemoryTests(SynchronousTestCase):
     """
     What a task weighs.
@@ -624,13 +643,12 @@ class MemoryTests(SynchronousTestCase):
         assert isinstance(client, StandingProtocol)
         assert isinstance(remote, StandingConfirmation)
         receiver = RecordingReceiver()
-        confirmed = cast(IConfirmedTask, None)
         watcher = cast(CallbackWatcher, None)
         names = [f"4be0643f-1d98-4a72-90b4-{number:012x}" for number in range(5000)]
         tracemalloc.start()
         for name in names:
             client.expect(name, receiver, watcher)
-            remote.open(name, confirmed)
+            remote.open(Opened(name))
         diagram.network.flush()
         used, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()

@@ -50,6 +50,9 @@ from jobscheduler_tcp.sockets import settle
 CONNECT_TIMEOUT = 10.0
 PROOF_TIMEOUT = 5.0
 
+# Bytes of output of one task under way, whatever the client has room for.
+MAX_WINDOW = 4194304
+
 # Errors of a dial that are the doing of this machine: it has no descriptor, no
 # memory or no outgoing port left.
 _OUR_SHORTAGE = frozenset(
@@ -202,6 +205,8 @@ class Caller(Protocol, ABC):
 
     def _proofShown(self, message: ListenerProof) -> None:
         factory = self._factory
+        # What may be under way is kept until it is acknowledged.
+        self._channels.window = min(self._channels.window, MAX_WINDOW)
         both = self._nonce, message.nonce
         if not isProof(message.proof, listenerProof(factory.token, *both, factory.subject)):
             raise RemoteProtocolError("its proof is wrong")

@@ -25,6 +25,7 @@ from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IConfirmations, ITasks
 from jobscheduler_tcp.messages import (
     Answer,
+    AttachRefused,
     AttachTask,
     ConfirmationOpened,
     ConfirmationRefused,
@@ -133,8 +134,7 @@ class CommandServerProtocol(CommandPortProtocol):
             case KillTask():
                 self._wait(request.id, self._tasks.kill(request))
             case AttachTask():
-                text = "a client cannot come back to a task of this remote"
-                self._answer(RequestFailed(request.id, "jsremote-attach", text))
+                self._wait(request.id, self._tasks.attach(request, self.peer.host))
             case Ping():
                 self._answer(Pong(request.id))
             case OpenConfirmation():
@@ -218,6 +218,7 @@ class CommandServerProtocol(CommandPortProtocol):
         self,
         number: int,
         answer: Deferred[TaskTaken | TaskRefused]
+        | Deferred[TaskTaken | AttachRefused]
         | Deferred[TaskKilled]
         | Deferred[ConfirmationOpened | ConfirmationRefused],
     ) -> None:

@@ -31,10 +31,8 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.caller import Caller, Dialer
+from jobscheduler_tcp.remote.nobody import NOBODY
 from jobscheduler_tcp.wire.extended import MAX_DATA
-
-# Bytes of input that the client may send beyond what the task was given.
-INPUT_WINDOW = 262144
 
 # A task that has a connection of its own has this channel.
 CHANNEL = 1
@@ -47,18 +45,20 @@ _NOTHING: deque[tuple[Stream, bytes | memoryview]] = deque()
 class ConfirmationProtocol(Caller):
     """
     The confirmation connection of one task.
+
+    @ivar confirmed: the task.
+    @ivar blocked: whether it was told to pause.
     """
 
     _factory: ConfirmationFactory
 
     def __init__(self, factory: ConfirmationFactory) -> None:
         super().__init__(factory)
-        self._task = factory.confirmed
-        self._taken = 0  # input
+        self.confirmed = factory.confirmed
+        self.blocked = False
         self._waiting = _NOTHING
         self._end: TaskEnded | None = None  # to be said after what waits
         self._clogged = False  # the transport holds more than it likes
-        self._blocked = False  # the task was told to pause
         self._ending = False  # the end was said or waits
 
     # ------------------------------------------------------------ the connection
@@ -67,21 +67,20 @@ class ConfirmationProtocol(Caller):
         """
         Open the task's channel.
         """
-        attached = TaskAttached(self._factory.subject, window=INPUT_WINDOW)
-        return self._channels.say(CHANNEL, attached)
+        return self._channels.say(CHANNEL, self.confirmed.opens())
 
     def proven(self) -> None:
         """
         The task may run.
         """
-        self._task.callbackTaken()
+        self.confirmed.callbackTaken()
 
     def gone(self) -> None:
         """
         Tell the task, unless its end was acknowledged.
         """
         if self._channels.channels:
-            self._task.callbackLost()
+            self.confirmed.callbackLost()
         self._waiting.clear()
 
     def abort(self) -> None:
@@ -99,11 +98,12 @@ class ConfirmationProtocol(Caller):
         """
         match message:
             case OutputAcknowledged():
+                self.confirmed.outputAcknowledged(message.stdout, message.stderr)
                 self._flush()
             case TaskInput():
-                self._task.inputReceived(bytes(message.data))
+                self.confirmed.inputReceived(bytes(message.data))
             case InputEnded():
-                self._task.inputEnded()
+                self.confirmed.inputEnded()
             case EndAcknowledged():
                 self._endAcknowledged()
             case TaskAbandoned():
@@ -128,7 +128,7 @@ class ConfirmationProtocol(Caller):
         self._factory.heart.remove(self)
         self.outlet.unregisterProducer()
         self.outlet.loseConnection()
-        self._task.endAcknowledged()
+        self.confirmed.endAcknowledged()
 
     # ----------------------------------------------------- what is said of the task
 
@@ -150,13 +150,12 @@ class ConfirmationProtocol(Caller):
             self._waiting.append((stream, data))
             self._flush()
 
-    def inputTaken(self, count: int) -> None:
+    def inputTaken(self, offset: int) -> None:
         """
-        Tell the client that it may send so many more bytes of input.
+        Tell the client how much of its input was taken, so that it may send more.
         """
         if not self._closed and not self._ending:
-            self._taken += count
-            self.outlet.write(self._channels.say(CHANNEL, InputTaken(self._taken)))
+            self.outlet.write(self._channels.say(CHANNEL, InputTaken(offset)))
 
     def taskEnded(self, message: TaskEnded) -> None:
         """
@@ -191,12 +190,12 @@ class ConfirmationProtocol(Caller):
 
     def _balance(self, room: int) -> None:
         blocked = self._clogged or room <= 0
-        if blocked is not self._blocked:
-            self._blocked = blocked
+        if blocked is not self.blocked:
+            self.blocked = blocked
             if blocked:
-                self._task.pauseProducing()
+                self.confirmed.pauseProducing()
             else:
-                self._task.resumeProducing()
+                self.confirmed.resumeProducing()
 
     # ------------------------------------------------- flow, told by the transport
 
@@ -250,6 +249,14 @@ class ConfirmationFactory(Dialer):
         """
         self.connection = ConfirmationProtocol(self)
         return self.connection
+
+    def dismiss(self) -> None:
+        """
+        The task is confirmed elsewhere: hang up, and tell nobody.
+        """
+        if self.connection is not None:
+            self.connection.confirmed = NOBODY
+            self.connection.abort()
 
     def tellFailed(self, reason: Reason, text: str, errno: int) -> None:
         """

@@ -9,6 +9,7 @@ import platform
 import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from itertools import count
 from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from uuid import uuid4
@@ -34,6 +35,7 @@ from jobscheduler_tcp.interfaces import (
 )
 from jobscheduler_tcp.messages import (
     VERSION,
+    AttachTask,
     ConfirmationRefused,
     Hello,
     KillTask,
@@ -51,6 +53,8 @@ from jobscheduler_tcp.remote.classicruns import ClassicHost, ClassicRun
 from jobscheduler_tcp.remote.command import CommandServerFactory
 from jobscheduler_tcp.remote.draining import Draining
 from jobscheduler_tcp.remote.environment import environmentOf, inherited, namedWork
+from jobscheduler_tcp.remote.holding import MOST_HOLD
+from jobscheduler_tcp.remote.returning import AttachAnswer, Returns, lost
 from jobscheduler_tcp.remote.standing import StandingConfirmation
 from jobscheduler_tcp.remote.standings import OpenAnswer, StandingConnections
 from jobscheduler_tcp.remote.starts import StartAnswer, Starts
@@ -68,8 +72,9 @@ DESCRIPTOR_RESERVE = 64
 # have to end.
 FAREWELL = 5.0
 
-# The callback modes (docs/callback-modes), and that the host of a start is read.
-CAPABILITIES = ("own", "shared", "passive", "advertise")
+# The callback modes (docs/callback-modes), that the host of a start is read, and
+# that a client may come back for a task.
+CAPABILITIES = ("own", "shared", "passive", "advertise", "attach")
 
 
 @implementer(ITasks, IConfirmations)
@@ -97,6 +102,7 @@ class RemoteService(Service):
         jobs: Mapping[str, Work] | None = None,
         wallClock: Callable[[], float] = time.time,
         descriptors: int | None = None,
+        mostHold: float = MOST_HOLD,
         schedulerId: str = "",
         bootId: str = "",
         end: Callable[[], None] | None = None,
@@ -116,6 +122,8 @@ class RemoteService(Service):
         @param wallClock: seconds since 1970, to be shown to people.
         @param descriptors: how many descriptors this process may have; by
             default what the system says when the service is started.
+        @param mostHold: seconds for which the task of a client that is gone is held
+            at most; 0 for not at all.
         @param schedulerId: the name by which people know this remote.
         @param bootId: changes when the machine is started anew.
         @param end: ends the program when a command asks for that; without it,
@@ -136,12 +144,13 @@ class RemoteService(Service):
         self._capacity = 0
         self._runningSince = wallClock()
         self._heart = Heart(reactor)
-        self._place = Workplace(reactor, launcher, self._heart, wallClock)
+        self._place = Workplace(reactor, launcher, self._heart, wallClock, mostHold)
         self._numbers = count(1)
         self._tasks: dict[str, Task] = {}
         self._classic: dict[int, ClassicRun] = {}
         self._starts = Starts(reactor)
         self._standing = StandingConnections(reactor, self._heart)
+        self._returns = Returns(self.instance, self._starts, self._tasks, self._standing.find)
         self._draining = False
         self._drained = Draining(self, reactor, end)
         self._idle: list[Deferred[None]] = []
@@ -314,12 +323,23 @@ class RemoteService(Service):
         task.dial()
         return answered
 
+    def attach(self, message: AttachTask, host: str) -> Deferred[AttachAnswer]:
+        """
+        See L{ITasks}.
+        """
+        refusal = message.host and self._callbackHosts.refusal(host, message.host)
+        if message.port in self._ownPorts():
+            refusal = "that port is the remote's own"
+        if refusal:
+            return succeed(replace(lost(message, Reason.REJECTED_AUTH, refusal), held=True))
+        return self._returns.attach(message, host)
+
     def open(self, message: OpenConfirmation, host: str) -> Deferred[OpenAnswer]:
         """
         See L{IConfirmations}.
         """
         refusal = message.host and self._callbackHosts.refusal(host, message.host)
-        if self._draining:
+        if self._draining and not self._tasks:
             reason, text = Reason.REJECTED_DRAINING, "the remote takes no more tasks"
         elif message.port in self._ownPorts():
             reason, text = Reason.PROTOCOL_ERROR, "that port is the remote's own"
@@ -411,7 +431,9 @@ class RemoteService(Service):
         return len(self._tasks) + len(self._classic)
 
     def _full(self) -> bool:
-        return bool(self._capacity) and self._running >= self._capacity
+        # Of what is over, and held, no process is left and no descriptor.
+        running = self._running - len(self._place.resting)
+        return bool(self._capacity) and running >= self._capacity
 
     def _fullness(self) -> str:
         return f"{self._running} tasks are running, there is no room for more"

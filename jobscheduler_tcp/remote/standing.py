@@ -24,14 +24,13 @@ from jobscheduler_tcp.messages import (
     OutputAcknowledged,
     Stream,
     TaskAbandoned,
-    TaskAttached,
     TaskEnded,
     TaskInput,
     TaskStarted,
 )
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.caller import Caller
-from jobscheduler_tcp.remote.confirmation import INPUT_WINDOW
+from jobscheduler_tcp.remote.nobody import NOBODY
 
 if TYPE_CHECKING:
     from jobscheduler_tcp.remote.standings import StandingFactory
@@ -70,13 +69,13 @@ class StandingConfirmation(Caller):
         """
         return getattr(self.transport.getPeer(), "port", 0)
 
-    def open(self, task: str, confirmed: IConfirmedTask) -> TaskLine:
+    def open(self, confirmed: IConfirmedTask) -> TaskLine:
         """
         Open the channel of a task.
         """
         number = next(self._numbers)
         line = self._tasks[number] = TaskLine(self, number, confirmed)
-        self.say(number, TaskAttached(task, window=INPUT_WINDOW))
+        self.say(number, confirmed.opens())
         return line
 
     def say(self, channel: int, message: Confirmation) -> None:
@@ -97,6 +96,13 @@ class StandingConfirmation(Caller):
         """
         header = self._channels.outputHeader(channel, stream, len(data))
         self.outlet.writeSequence([header, data])
+
+    def drop(self, channel: int) -> None:
+        """
+        Say nothing more of a task, and that nothing more will be said.
+        """
+        if channel in self._tasks:
+            self.say(channel, TaskAbandoned())
 
     def queue(self, line: TaskLine) -> None:
         """
@@ -146,7 +152,9 @@ class StandingConfirmation(Caller):
         line = self._tasks[channel]
         if isinstance(message, (EndAcknowledged, TaskAbandoned)):
             del self._tasks[channel]
-            if isinstance(message, TaskAbandoned):
+            if line.dropped:
+                pass  # it answers that
+            elif isinstance(message, TaskAbandoned):
                 self.say(channel, TaskAbandoned())
                 line.lost()
             else:
@@ -172,33 +180,34 @@ class TaskLine:
     """
     The channel of one task.
 
+    @ivar confirmed: the task.
     @ivar queued: whether it waits for its turn.
+    @ivar blocked: whether the task was told to pause.
+    @ivar dropped: whether the task is confirmed elsewhere.
     """
 
     __slots__ = (
-        "_blocked",
-        "_confirmed",
         "_connection",
         "_end",
         "_number",
         "_over",
-        "_taken",
         "_waiting",
+        "blocked",
+        "confirmed",
+        "dropped",
         "queued",
     )
 
     def __init__(
         self, connection: StandingConfirmation, number: int, confirmed: IConfirmedTask
     ) -> None:
-        self.queued = False
+        self.confirmed = confirmed
+        self.queued = self.blocked = self.dropped = False
         self._connection = connection
         self._number = number
-        self._confirmed = confirmed
         self._waiting: deque[tuple[Stream, bytes | memoryview]] | None = None
         self._end: TaskEnded | None = None  # to be said after what waits
         self._over = False  # the end was said or waits, or nobody hears it
-        self._blocked = False  # the task was told to pause
-        self._taken = 0  # input
 
     # ----------------------------------------------------- what is said of the task
 
@@ -223,13 +232,12 @@ class TaskLine:
             self._connection.queue(self)
         self._balance()
 
-    def inputTaken(self, count: int) -> None:
+    def inputTaken(self, offset: int) -> None:
         """
-        Tell the client that it may send so many more bytes of input.
+        Tell the client how much of its input was taken, so that it may send more.
         """
         if not self._over:
-            self._taken += count
-            self._connection.say(self._number, InputTaken(self._taken))
+            self._connection.say(self._number, InputTaken(offset))
 
     def taskEnded(self, message: TaskEnded) -> None:
         """
@@ -280,12 +288,13 @@ class TaskLine:
         """
         match message:
             case OutputAcknowledged():
+                self.confirmed.outputAcknowledged(message.stdout, message.stderr)
                 if self._waiting:
                     self._connection.queue(self)
             case TaskInput():
-                self._confirmed.inputReceived(bytes(message.data))
+                self.confirmed.inputReceived(bytes(message.data))
             case InputEnded():
-                self._confirmed.inputEnded()
+                self.confirmed.inputEnded()
             case _:
                 raise AssertionError(f"{message} is no word of the client's on a task")
 
@@ -294,14 +303,23 @@ class TaskLine:
         Nobody hears of the task any more.
         """
         self._forget()
-        self._confirmed.callbackLost()
+        self.confirmed.callbackLost()
+
+    def drop(self) -> None:
+        """
+        The task is confirmed elsewhere.
+        """
+        self._forget()
+        self.confirmed = NOBODY
+        self.dropped = True
+        self._connection.drop(self._number)
 
     def acknowledged(self) -> None:
         """
         The client knows how the task ended.
         """
         self._forget()
-        self._confirmed.endAcknowledged()
+        self.confirmed.endAcknowledged()
 
     def _forget(self) -> None:
         self._over = True
@@ -314,12 +332,12 @@ class TaskLine:
 
     def _balance(self) -> None:
         blocked = bool(self._waiting)
-        if blocked is not self._blocked:
-            self._blocked = blocked
+        if blocked is not self.blocked:
+            self.blocked = blocked
             if blocked:
-                self._confirmed.pauseProducing()
+                self.confirmed.pauseProducing()
             else:
-                self._confirmed.resumeProducing()
+                self.confirmed.resumeProducing()
 
 
 class StandingCall:
@@ -331,13 +349,10 @@ class StandingCall:
     @ivar connection: the channel of the task, C{None} before it is opened.
     """
 
-    __slots__ = ("_confirmed", "_standing", "_task", "connection")
+    __slots__ = ("_confirmed", "_standing", "connection")
 
-    def __init__(
-        self, task: str, standing: StandingConfirmation | None, confirmed: IConfirmedTask
-    ) -> None:
+    def __init__(self, standing: StandingConfirmation | None, confirmed: IConfirmedTask) -> None:
         self.connection: TaskLine | None = None
-        self._task = task
         self._standing = standing
         self._confirmed = confirmed
 
@@ -350,7 +365,7 @@ class StandingCall:
             text = "the standing confirmation connection is gone"
             self._confirmed.callbackFailed(Reason.CALLBACK_REFUSED, text, 0)
         else:
-            self.connection = standing.open(self._task, self._confirmed)
+            self.connection = standing.open(self._confirmed)
             self._confirmed.callbackTaken()
 
     def abort(self) -> None:
@@ -359,6 +374,20 @@ class StandingCall:
         """
         if self._standing is not None:
             self._standing.abort()
+
+    def dismiss(self) -> None:
+        """
+        The task is confirmed elsewhere: say so, and tell nobody.
+        """
+        if self.connection is not None:
+            self.connection.drop()
+
+    @property
+    def port(self) -> int:
+        """
+        The client's port of the connection.
+        """
+        return self._standing.port if self._standing is not None else 0
 
     @property
     def outgoing(self) -> int:

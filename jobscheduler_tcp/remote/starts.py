@@ -32,6 +32,7 @@ class _Start:
     """
     A start that was heard.
 
+    @ivar meaning: empty for one that was forbidden.
     @ivar waiting: who waits for the answer, with the numbers of their requests.
     """
 
@@ -75,7 +76,7 @@ class Starts:
         if start is None:
             return None
         answered: Deferred[StartAnswer] = Deferred()
-        if start.meaning != _meaning(message):
+        if start.meaning and start.meaning != _meaning(message):
             text = "another task has the same UUID"
             answered.callback(TaskRefused(message.id, message.task, Reason.PROTOCOL_ERROR, text))
         elif start.answer is not None:
@@ -83,6 +84,37 @@ class Starts:
         else:
             start.waiting.append((message.id, answered))
         return answered
+
+    def known(self, task: str) -> Deferred[StartAnswer] | None:
+        """
+        The answer of a start, now or when it is known.
+
+        @return: C{None} if no such start was heard.
+        """
+        start = self._starts.get(task)
+        if start is None:
+            return None
+        answered: Deferred[StartAnswer] = Deferred()
+        if start.answer is not None:
+            answered.callback(start.answer)
+        else:
+            start.waiting.append((0, answered))
+        return answered
+
+    def forbid(self, task: str) -> bool:
+        """
+        A client came back for a task whose start was not heard: it must not be
+        obeyed any more, for it may still be on its way.
+
+        @return: C{False} if no further start can be remembered.
+        """
+        if self.full():
+            return False
+        text = "its client came back before its start came"
+        answer = TaskRefused(0, task, Reason.NOT_STARTED, text)
+        self._starts[task] = _Start(b"", answer)
+        self.over(task)
+        return True
 
     def begin(self, message: StartTask) -> Deferred[StartAnswer]:
         """
@@ -116,5 +148,6 @@ def _meaning(message: StartTask) -> bytes:
     # All but the id of the request, and the token that a message does not show.
     # The same values have the same representation.
     where = message.port, message.mode, message.connection, message.host
-    said = repr((where, message.onDisconnect, message.work))
-    return sha256(said.encode("utf-8", "backslashreplace") + message.token).digest()
+    said = repr((where, message.onDisconnect, message.hold, message.work))
+    secrets = message.token + message.secret
+    return sha256(said.encode("utf-8", "backslashreplace") + secrets).digest()

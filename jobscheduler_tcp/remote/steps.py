@@ -6,7 +6,7 @@ which is the subject of L{jobscheduler_tcp.remote.task}.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from signal import SIGTERM
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -27,6 +27,7 @@ from jobscheduler_tcp.interfaces import (
 from jobscheduler_tcp.messages import Stream, TaskEnded, TaskRefused, TaskStarted, TaskTaken
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
+from jobscheduler_tcp.remote.holding import MOST_HOLD, Hold
 from jobscheduler_tcp.remote.limits import Limits
 from jobscheduler_tcp.remote.returnvalues import VARIABLE, ReturnValues
 from jobscheduler_tcp.remote.standing import StandingCall
@@ -47,12 +48,17 @@ _log = Logger()
 class Workplace:
     """
     What the tasks of one remote share.
+
+    @ivar mostHold: seconds that a task is held for at most.
+    @ivar resting: the UUIDs of those that are over, and held.
     """
 
     reactor: IDialReactor
     launcher: ITaskLauncher
     heart: Heart
     wallClock: Callable[[], float]
+    mostHold: float = MOST_HOLD
+    resting: set[str] = field(default_factory=set)
 
 
 @dataclass(slots=True, eq=False)
@@ -62,6 +68,9 @@ class Steps:
 
     @ivar launch: what to start; forgotten once it is started.
     @ivar returnValues: the file where the task leaves what it returns.
+    @ivar hold: what is kept for a client that is gone; C{None} where nothing is.
+    @ivar inputGiven: bytes of input that came.
+    @ivar inputTaken: how many of them the task was given.
     @ivar cause: why the task is being killed.
     @ivar state: the same as the machine's, in JobScheduler's words, for people.
     """
@@ -78,6 +87,10 @@ class Steps:
     limits: Limits
     answered: Callable[[TaskTaken | TaskRefused], None]
     over: Callable[[str], None]
+    hold: Hold | None = None
+    inputGiven: int = 0
+    inputTaken: int = 0
+    inputEnded: bool = False
     process: ITaskProcess | None = None
     returnValues: ReturnValues | None = None
     cause: Reason = Reason.KILLED
@@ -142,17 +155,109 @@ class Steps:
         self.began = self.place.reactor.seconds()
         self.runningSince = self.place.wallClock()
         _log.info("Task {task} runs as process {pid}", task=self.task, pid=pid)
+        self._sayStart()
+
+    def _sayStart(self) -> None:
         if self.callback.connection is not None:
-            started = TaskStarted(pid, self.runningSince, max(self.began, 0.0))
+            started = TaskStarted(self.pid, self.runningSince, max(self.began, 0.0))
             self.callback.connection.taskStarted(started)
 
     def print(self, stream: Stream, data: bytes) -> None:
         """
         Give the client what the task printed, as far as it may.
         """
-        data = self.limits.printed(stream, data)
-        if data and self.callback.connection is not None:
+        limits = self.limits
+        data = limits.printed(stream, data)
+        if not data:
+            return
+        hold = self.hold
+        if hold is not None:
+            end = limits.stderrSize if stream is Stream.STDERR else limits.stdoutSize
+            hold.keep(stream, end, data)
+            if hold.full:
+                self.pause()
+        if self.callback.connection is not None:
             self.callback.connection.output(stream, data)
+
+    def pause(self) -> None:
+        """
+        Nobody takes its output.
+        """
+        self.limits.pause()
+        if self.process is not None:
+            self.process.pauseProducing()
+
+    # ------------------------------------------------------- a client that comes back
+
+    @property
+    def absence(self) -> str:
+        """
+        That the client is gone, for people.
+        """
+        if self.hold is None or not self.hold.seconds:
+            return "the client is gone"
+        return f"the client was gone for {self.hold.seconds:g} seconds"
+
+    def waitForClient(self) -> None:
+        """
+        The client is gone, and waited for.
+        """
+        assert self.hold is not None
+        _log.info(
+            "Task {task} is held for {seconds:g} seconds: its client is gone",
+            task=self.task,
+            seconds=self.hold.seconds,
+        )
+        if self.hold.end is not None:
+            self.place.resting.add(self.task)
+
+    def wasPrinted(self, stdout: int, stderr: int) -> bool:
+        """
+        Whether the task has printed so much.
+        """
+        return stdout <= self.limits.stdoutSize and stderr <= self.limits.stderrSize
+
+    def forgo(self) -> None:
+        """
+        Nobody came back: the task goes on without its client.
+        """
+        assert self.hold is not None
+        _log.info("Task {task} goes on without its client: {why}", task=self.task, why=self.absence)
+        self.hold.drop(self.limits.stdoutSize, self.limits.stderrSize)
+
+    def confirmTo(
+        self,
+        callback: ConfirmationFactory | StandingCall,
+        host: str,
+        port: int,
+        stdout: int,
+        stderr: int,
+    ) -> None:
+        """
+        Confirm the task here from now on, from the beginning of what the client
+        has not.
+        """
+        hold = self.hold
+        connection = callback.connection
+        assert hold is not None and connection is not None
+        self.callback, before = callback, self.callback
+        before.dismiss()
+        self.host, self.port = host, port
+        self.place.resting.discard(self.task)
+        hold.returned(stdout, stderr)
+        _log.info(
+            "The client of task {task} is back at {host}, from port {outgoing} to port {port}",
+            task=self.task,
+            host=host,
+            outgoing=callback.outgoing,
+            port=port,
+        )
+        if self.pid:
+            self._sayStart()
+        for stream, data in hold.unacknowledged():
+            connection.output(stream, data)
+        if hold.end is not None:
+            connection.taskEnded(hold.end)
 
     def kill(self, signal: int, grace: float, killed: Deferred[KillReport] | None = None) -> None:
         """
@@ -198,6 +303,10 @@ class Steps:
         self.limits.stop()
         self.process = None
         self.state = "ended"
+        if self.hold is not None:
+            self.hold.ended(message)
+            if self.hold.away:
+                self.place.resting.add(self.task)
         if self.callback.connection is not None:
             self.callback.connection.taskEnded(message)
         self.logEnd(message)
@@ -208,12 +317,15 @@ class Steps:
         """
         stdoutDigest, stderrDigest = self.limits.digests()
         values, problem = self._takeReturned()
+        dropped = ""
+        if self.hold is not None and self.hold.dropped:
+            dropped = f"{self.hold.dropped} bytes of its output were dropped: {self.absence}"
         return TaskEnded(
             reason,
             ending.exitCode,
             ending.signal,
             0,
-            "; ".join(note for note in (self.note, ending.note, problem) if note),
+            "; ".join(note for note in (self.note, ending.note, problem, dropped) if note),
             self.place.wallClock(),
             max(self.place.reactor.seconds() - self.began, 0.0),
             ending.userSeconds,
@@ -270,6 +382,10 @@ class Steps:
         There is nothing left to do.
         """
         self.limits.stop()
+        if self.hold is not None:
+            self.hold.lost = True
+            self.hold.stop()
+            self.place.resting.discard(self.task)
         self._discardReturned()
         self.process = None
         self.launch = None

@@ -1,18 +1,16 @@
 """
-One task's life at the remote.
-
-The client is dialed first, and the program launched only after it has taken the
-confirmation connection: what is refused was not executed.
+One task at the remote, and who talks to it: its client, its process, and the
+service. When it does what is the subject of L{jobscheduler_tcp.remote.tasklife},
+how long it is kept for a client that is gone that of
+L{jobscheduler_tcp.remote.holding}.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from signal import SIGTERM
-from typing import Protocol
+from hmac import compare_digest
 
-from automat import TypeMachineBuilder
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from jobscheduler_tcp.errors import LaunchFailed
@@ -23,11 +21,14 @@ from jobscheduler_tcp.interfaces import (
     Launch,
     ProcessExit,
 )
-from jobscheduler_tcp.machines import indexed
 from jobscheduler_tcp.messages import (
+    AttachRefused,
+    AttachTask,
     CallbackMode,
+    OnDisconnect,
     StartTask,
     Stream,
+    TaskAttached,
     TaskRefused,
     TaskTaken,
     Work,
@@ -35,271 +36,15 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
+from jobscheduler_tcp.remote.holding import Hold
 from jobscheduler_tcp.remote.limits import Limits
+from jobscheduler_tcp.remote.returning import Returning
 from jobscheduler_tcp.remote.standing import StandingCall, StandingConfirmation
-from jobscheduler_tcp.remote.steps import STOP_GRACE, Steps, Workplace
-
-
-class _Inputs(Protocol):
-    """
-    What can happen to a task.
-    """
-
-    def dial(self) -> None:
-        """
-        The command was heard.
-        """
-
-    def callbackTaken(self) -> None:
-        """
-        The confirmation connection stands.
-        """
-
-    def callbackFailed(self, reason: Reason, text: str, errno: int) -> None:
-        """
-        It will not.
-        """
-
-    def callbackLost(self) -> None:
-        """
-        It broke.
-        """
-
-    def processStarted(self, pid: int) -> None:
-        """
-        The program runs.
-        """
-
-    def processNotStarted(self, error: LaunchFailed) -> None:
-        """
-        It does not.
-        """
-
-    def outputReceived(self, stream: Stream, data: bytes) -> None:
-        """
-        It printed something.
-        """
-
-    def processEnded(self, ending: ProcessExit) -> None:
-        """
-        It is over.
-        """
-
-    def limitReached(self, reason: Reason, note: str) -> None:
-        """
-        It ran for too long, or printed too little or too much.
-        """
-
-    def kill(self, signal: int, grace: float, killed: Deferred[KillReport]) -> None:
-        """
-        Somebody wants it to end.
-        """
-
-    def stop(self) -> None:
-        """
-        The remote is stopping.
-        """
-
-    def endAcknowledged(self) -> None:
-        """
-        The client knows how it ended.
-        """
-
-
-_builder = TypeMachineBuilder(_Inputs, Steps)
-
-_told = _builder.state("Told what to run")
-_calling = _builder.state("Waiting for the confirmation connection")
-_condemned = _builder.state("Killed while waiting for the confirmation connection")
-_starting = _builder.state("Start a separate process for the task")
-_executing = _builder.state("Execute the task")
-_killing = _builder.state("Waiting for the end of a task that is being killed")
-_abandoned = _builder.state("Waiting for the end of a task whose client is gone")
-_confirmingEnd = _builder.state("Confirm the end of the task")
-_over = _builder.state("The task is over")
-
-
-@_told.upon(_Inputs.dial).to(_calling)
-def _dial(task: _Inputs, steps: Steps) -> None:
-    steps.callback.dial(steps.place.reactor, steps.host, steps.port)
-
-
-# ------------------------------------------- waiting for the confirmation connection
-
-
-@_calling.upon(_Inputs.callbackTaken).to(_starting)
-def _launch(task: _Inputs, steps: Steps) -> None:
-    steps.take()
-    steps.start()
-
-
-@_calling.upon(_Inputs.callbackFailed).to(_over)
-def _refuse(task: _Inputs, steps: Steps, reason: Reason, text: str, errno: int) -> None:
-    steps.refuse(reason, text, errno)
-
-
-@_calling.upon(_Inputs.kill).to(_condemned)
-@_condemned.upon(_Inputs.kill).loop()
-def _condemn(
-    task: _Inputs, steps: Steps, signal: int, grace: float, killed: Deferred[KillReport]
-) -> None:
-    steps.state = "killing"
-    killed.callback(KillReport(0))
-
-
-@_condemned.upon(_Inputs.callbackTaken).to(_confirmingEnd)
-def _confirmNothing(task: _Inputs, steps: Steps) -> None:
-    steps.take()
-    steps.confirmEnd(steps.notStarted(Reason.KILLED, "killed before it was started"))
-
-
-@_condemned.upon(_Inputs.callbackFailed).to(_over)
-def _refuseKilled(task: _Inputs, steps: Steps, reason: Reason, text: str, errno: int) -> None:
-    steps.refuse(Reason.KILLED, "killed before it was started")
-
-
-@_told.upon(_Inputs.stop).to(_over)
-@_calling.upon(_Inputs.stop).to(_over)
-@_condemned.upon(_Inputs.stop).to(_over)
-def _refuseStopping(task: _Inputs, steps: Steps) -> None:
-    steps.refuse(Reason.REJECTED_DRAINING, "the remote is stopping")
-    steps.callback.abort()
-
-
-# ----------------------------------------------------------- the separate process
-
-
-@_starting.upon(_Inputs.processStarted).to(_executing)
-def _confirmStart(task: _Inputs, steps: Steps, pid: int) -> None:
-    steps.state = "running"
-    steps.confirmStart(pid)
-    steps.limits.start()
-
-
-@_killing.upon(_Inputs.processStarted).loop()
-@_abandoned.upon(_Inputs.processStarted).loop()
-def _confirmLateStart(task: _Inputs, steps: Steps, pid: int) -> None:
-    steps.confirmStart(pid)
-
-
-@_starting.upon(_Inputs.processNotStarted).to(_confirmingEnd)
-def _confirmFailure(task: _Inputs, steps: Steps, error: LaunchFailed) -> None:
-    steps.confirmEnd(steps.notStarted(Reason.START_FAILED, str(error), error.errno))
-
-
-@_executing.upon(_Inputs.outputReceived).loop()
-@_killing.upon(_Inputs.outputReceived).loop()
-def _print(task: _Inputs, steps: Steps, stream: Stream, data: bytes) -> None:
-    steps.print(stream, data)
-
-
-_abandoned.upon(_Inputs.outputReceived).loop().returns(None)
-
-
-@_executing.upon(_Inputs.processEnded).to(_confirmingEnd)
-def _confirmEnd(task: _Inputs, steps: Steps, ending: ProcessExit) -> None:
-    exited = Reason.SIGNALLED if ending.exitCode is None else Reason.EXITED
-    steps.confirmEnd(steps.ended(ending, exited))
-
-
-# ------------------------------------------------------------------- being killed
-
-
-@_starting.upon(_Inputs.kill).to(_killing)
-@_executing.upon(_Inputs.kill).to(_killing)
-@_killing.upon(_Inputs.kill).loop()
-@_abandoned.upon(_Inputs.kill).loop()
-def _kill(
-    task: _Inputs, steps: Steps, signal: int, grace: float, killed: Deferred[KillReport]
-) -> None:
-    steps.kill(signal, grace, killed)
-
-
-@_executing.upon(_Inputs.limitReached).to(_killing)
-def _killForLimit(task: _Inputs, steps: Steps, reason: Reason, note: str) -> None:
-    steps.killFor(reason, note)
-
-
-@_starting.upon(_Inputs.stop).to(_killing)
-@_executing.upon(_Inputs.stop).to(_killing)
-def _killStopping(task: _Inputs, steps: Steps) -> None:
-    steps.note = "the remote is stopping"
-    steps.kill(SIGTERM, min(steps.grace, STOP_GRACE))
-
-
-@_killing.upon(_Inputs.stop).loop()
-def _hurry(task: _Inputs, steps: Steps) -> None:
-    steps.kill(SIGTERM, min(steps.grace, STOP_GRACE))
-
-
-@_starting.upon(_Inputs.callbackLost).to(_abandoned)
-@_executing.upon(_Inputs.callbackLost).to(_abandoned)
-def _giveUp(task: _Inputs, steps: Steps) -> None:
-    steps.note = "the client is gone"
-    steps.giveUp()
-
-
-@_killing.upon(_Inputs.callbackLost).to(_abandoned)
-def _giveUpKilled(task: _Inputs, steps: Steps) -> None:
-    steps.giveUp()
-
-
-@_killing.upon(_Inputs.processNotStarted).to(_confirmingEnd)
-def _confirmKilledEarly(task: _Inputs, steps: Steps, error: LaunchFailed) -> None:
-    steps.confirmEnd(steps.notStarted(steps.cause, steps.note or str(error)))
-
-
-@_killing.upon(_Inputs.processEnded).to(_confirmingEnd)
-def _confirmKilled(task: _Inputs, steps: Steps, ending: ProcessExit) -> None:
-    steps.confirmEnd(steps.ended(ending, steps.cause))
-
-
-@_abandoned.upon(_Inputs.processNotStarted).to(_over)
-def _neverBegan(task: _Inputs, steps: Steps, error: LaunchFailed) -> None:
-    steps.logEnd(steps.notStarted(steps.cause, steps.note))
-    steps.finish()
-
-
-@_abandoned.upon(_Inputs.processEnded).to(_over)
-def _endedAlone(task: _Inputs, steps: Steps, ending: ProcessExit) -> None:
-    steps.logEnd(steps.ended(ending, steps.cause))
-    steps.finish()
-
-
-# ---------------------------------------------------------------------- the end
-
-
-@_confirmingEnd.upon(_Inputs.endAcknowledged).to(_over)
-@_confirmingEnd.upon(_Inputs.callbackLost).to(_over)
-def _finish(task: _Inputs, steps: Steps) -> None:
-    steps.finish()
-
-
-@_confirmingEnd.upon(_Inputs.kill).loop()
-@_over.upon(_Inputs.kill).loop()
-def _tooLate(
-    task: _Inputs, steps: Steps, signal: int, grace: float, killed: Deferred[KillReport]
-) -> None:
-    killed.callback(KillReport(0))
-
-
-@_over.upon(_Inputs.callbackTaken).loop()
-def _tooLateToTake(task: _Inputs, steps: Steps) -> None:
-    steps.callback.abort()
-
-
-# The client, a stop, or a timer of before may still be heard of.
-_abandoned.upon(_Inputs.stop).loop().returns(None)
-_confirmingEnd.upon(_Inputs.stop).loop().returns(None)
-_over.upon(_Inputs.stop).loop().returns(None)
-_over.upon(_Inputs.callbackFailed).loop().returns(None)
-_over.upon(_Inputs.callbackLost).loop().returns(None)
-_killing.upon(_Inputs.limitReached).loop().returns(None)
-_abandoned.upon(_Inputs.limitReached).loop().returns(None)
-_confirmingEnd.upon(_Inputs.limitReached).loop().returns(None)
-_over.upon(_Inputs.limitReached).loop().returns(None)
-
-_Machine = indexed(_builder.build())
+from jobscheduler_tcp.remote.steps import Steps, Workplace
+from jobscheduler_tcp.remote.tasklife import TaskLife
+
+# Bytes of input that the client may send beyond what the task was given.
+INPUT_WINDOW = 262144
 
 
 @implementer(ITaskReceiver, IConfirmedTask)
@@ -340,7 +85,11 @@ class Task:
         if message.mode is CallbackMode.OWN:
             callback = ConfirmationFactory(message.task, message.token, self, reactor, place.heart)
         else:
-            callback = StandingCall(message.task, standing, self)
+            callback = StandingCall(standing, self)
+        hold: Hold | None = None
+        if message.onDisconnect is not OnDisconnect.KILL:
+            seconds = min(message.hold, place.mostHold)
+            hold = Hold(reactor, message.onDisconnect, seconds, message.secret, self._holdIsOver)
         # The limits need no script, and some tasks sleep for days.
         limits = Work(wallTime=work.wallTime, silence=work.silence, outputLimit=work.outputLimit)
         self._steps = Steps(
@@ -356,8 +105,9 @@ class Task:
             limits=Limits(reactor, limits, self._limitReached),
             answered=answered,
             over=over,
+            hold=hold,
         )
-        self._machine = _Machine(self._steps)
+        self._machine = TaskLife(self._steps)
 
     # ---------------------------------------------------------------- the service
 
@@ -379,9 +129,14 @@ class Task:
 
     def stop(self) -> None:
         """
-        Refuse the task, or end it and tell the client.
+        Refuse the task, or end it and tell the client, if that is there.
         """
+        hold = self._steps.hold
+        if hold is not None:
+            hold.stop()
         self._machine.stop()
+        if hold is not None and hold.away:
+            self._machine.callbackLost()
 
     def abandon(self) -> None:
         """
@@ -412,7 +167,92 @@ class Task:
             described["running_since"] = timestamp(steps.runningSince)
         return described
 
+    # ------------------------------------------------------- a client that comes back
+
+    def attach(
+        self, message: AttachTask, host: str, standing: StandingConfirmation | None
+    ) -> Deferred[TaskTaken | AttachRefused]:
+        """
+        Confirm the task anew to a client that comes back for it. Until it has
+        proved itself, nothing changes.
+
+        @param host: where it listens.
+        @param standing: the connection that it names, if there is one.
+        """
+        steps = self._steps
+        hold = steps.hold
+        reason, refusal = Reason.LOST, ""
+        if hold is None or not hold.secret or not compare_digest(hold.secret, message.secret):
+            refusal = "the remote does not hold it for this client"
+        elif hold.lost:
+            refusal = steps.absence
+        elif not steps.wasPrinted(message.stdout, message.stderr):
+            reason, refusal = Reason.PROTOCOL_ERROR, "it has not printed as much as that"
+        if hold is None or refusal:
+            return succeed(AttachRefused(message.id, self.id, reason, refusal))
+        attempt = hold.attempt
+        if attempt is not None and attempt.isSame(message):
+            return attempt.answer(message.id)
+        if attempt is not None:
+            attempt.giveUp()
+        attempt = hold.attempt = Returning(self, message, steps.place, standing)
+        answer = attempt.answer(message.id)
+        attempt.dial(host)
+        return answer
+
+    def opensAt(self, stdout: int, stderr: int) -> TaskAttached:
+        """
+        What the channel of a client begins with that has so much output.
+        """
+        hold = self._steps.hold
+        assert hold is not None
+        return TaskAttached(
+            self.id,
+            max(stdout, hold.stdout),
+            max(stderr, hold.stderr),
+            INPUT_WINDOW,
+            self._steps.inputGiven,
+            self._steps.inputTaken,
+            self._steps.inputEnded,
+        )
+
+    def returned(
+        self, callback: ConfirmationFactory | StandingCall, host: str, message: AttachTask
+    ) -> int:
+        """
+        A client has come back and is proven: say again what it may not know.
+
+        @return: the remote's number of the task, 0 if it is too late.
+        """
+        steps = self._steps
+        hold = steps.hold
+        connection = callback.connection
+        if hold is None or hold.lost or connection is None:
+            return 0
+        connection.confirmed = self
+        port = callback.port if isinstance(callback, StandingCall) else message.port
+        steps.confirmTo(callback, host, port, message.stdout, message.stderr)
+        if not connection.blocked:
+            self.resumeProducing()
+        return steps.number
+
+    def _holdIsOver(self) -> None:
+        steps = self._steps
+        assert steps.hold is not None
+        if steps.hold.goesOn:
+            steps.forgo()
+            self.resumeProducing()
+        else:
+            steps.hold.lost = True
+            self._machine.callbackLost()
+
     # ------------------------------------------------------- the confirmation connection
+
+    def opens(self) -> TaskAttached:
+        """
+        See L{IConfirmedTask}.
+        """
+        return TaskAttached(self.id, window=INPUT_WINDOW)
 
     def callbackTaken(self) -> None:
         """
@@ -430,7 +270,20 @@ class Task:
         """
         See L{IConfirmedTask}.
         """
-        self._machine.callbackLost()
+        steps = self._steps
+        if steps.hold is None or not steps.hold.left():
+            self._machine.callbackLost()
+            return
+        steps.waitForClient()
+        if not steps.hold.full:
+            self.resumeProducing()
+
+    def outputAcknowledged(self, stdout: int, stderr: int) -> None:
+        """
+        See L{IConfirmedTask}.
+        """
+        if self._steps.hold is not None:
+            self._steps.hold.acknowledge(stdout, stderr)
 
     def endAcknowledged(self) -> None:
         """
@@ -442,13 +295,16 @@ class Task:
         """
         See L{IConfirmedTask}.
         """
-        if self._stdin and self._steps.process is not None:
-            self._steps.process.writeInput(data)
+        steps = self._steps
+        steps.inputGiven += len(data)
+        if self._stdin and steps.process is not None:
+            steps.process.writeInput(data)
 
     def inputEnded(self) -> None:
         """
         See L{IConfirmedTask}.
         """
+        self._steps.inputEnded = True
         if self._stdin and self._steps.process is not None:
             self._steps.process.endInput()
 
@@ -456,9 +312,7 @@ class Task:
         """
         See L{IConfirmedTask}.
         """
-        self._steps.limits.pause()
-        if self._steps.process is not None:
-            self._steps.process.pauseProducing()
+        self._steps.pause()
 
     def resumeProducing(self) -> None:
         """
@@ -492,8 +346,10 @@ class Task:
         """
         See L{ITaskReceiver}.
         """
-        if self._steps.callback.connection is not None:
-            self._steps.callback.connection.inputTaken(count)
+        steps = self._steps
+        steps.inputTaken += count
+        if steps.callback.connection is not None:
+            steps.callback.connection.inputTaken(steps.inputTaken)
 
     def processEnded(self, ending: ProcessExit) -> None:
         """

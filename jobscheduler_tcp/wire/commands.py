@@ -16,12 +16,14 @@ from msgspec import convert
 from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
 from jobscheduler_tcp.messages import (
     Answer,
+    AttachRefused,
     AttachTask,
     CallbackMode,
     ConfirmationOpened,
     ConfirmationRefused,
     Hello,
     KillTask,
+    OnDisconnect,
     OpenConfirmation,
     Ping,
     Pong,
@@ -52,6 +54,7 @@ _OPEN = "jsremote.confirmation"
 _TAKE = "jsremote.confirmation.take"
 _OPENED = "confirmation"
 _REFUSED = "jsremote-"  # and the reason, in the code of an ERROR
+_NOT_ATTACHED = "jsremote-attach"
 
 # Below are the ports of services: a start must not make the remote dial those.
 _MIN_PORT = 1024
@@ -101,7 +104,9 @@ def encodeRequest(request: Request) -> bytes:
             case AttachTask():
                 text = (
                     f'<{_ATTACH} id="{request.id}"{_attribute("task", request.task)}'
-                    f' tcp_port="{request.port}" token="{request.token.hex()}"'
+                    f' callback="{request.mode.value}"{_where(request)}'
+                    f' token="{request.token.hex()}" secret="{request.secret.hex()}"'
+                    f"{_attribute('instance', request.instance) if request.instance else ''}"
                     f' stdout="{request.stdout}" stderr="{request.stderr}"/>'
                 )
             case OpenConfirmation():
@@ -153,6 +158,13 @@ def encodeAnswer(answer: Answer, time: str) -> bytes:
                 f'<ERROR code="{code}"{_attribute("task", answer.task)}'
                 f' reason="{answer.reason.value}" errno="{answer.errno}"'
                 f' text="{code}  {_line(answer.text)}"/>'
+            )
+        case AttachRefused():
+            text = (
+                f'<ERROR code="{_NOT_ATTACHED}"{_attribute("task", answer.task)}'
+                f' reason="{answer.reason.value}" errno="{answer.errno}"'
+                f' held="{"yes" if answer.held else "no"}"'
+                f' text="{_NOT_ATTACHED}  {_line(answer.text)}"/>'
             )
         case ConfirmationOpened():
             text = f"<{_OPENED}{_attribute('connection', answer.connection)}/>"
@@ -242,17 +254,26 @@ def _start(request: StartTask) -> str:
         what = f"<script>{escapeText(work.script)}</script>"
     else:
         what = f"<script{_attribute('value', work.script)}/>"
+    where = _where(request)
     if request.mode is CallbackMode.OWN:
-        where = f' tcp_port="{request.port}" token="{request.token.hex()}"'
-        where += _attribute("host", request.host) if request.host else ""
-    else:
-        where = _attribute("connection", request.connection)
+        where += f' token="{request.token.hex()}"'
+    if request.onDisconnect is not OnDisconnect.KILL:
+        where += f' hold="{_number(request.hold)}" secret="{request.secret.hex()}"'
     return (
         f'<{_START} id="{request.id}"{_attribute("task", request.task)}{where}'
         f' callback="{request.mode.value}" on_disconnect="{request.onDisconnect.value}"'
         f' grace="{_number(work.grace)}"{options}>'
         f"{_pairs('params', 'param', work.parameters)}{_order(work.orderParameters)}"
         f"{_pairs('environment', 'variable', work.environment)}{what}</{_START}>"
+    )
+
+
+def _where(request: StartTask | AttachTask) -> str:
+    # Where the task shall be confirmed.
+    if request.mode is not CallbackMode.OWN:
+        return _attribute("connection", request.connection)
+    return f' tcp_port="{request.port}"' + (
+        _attribute("host", request.host) if request.host else ""
     )
 
 
@@ -315,10 +336,10 @@ def _message(kind: type[_M], fields: dict[str, Any]) -> _M:
         raise RemoteProtocolError(f"{kind.__name__}: {error}") from error
 
 
-def _token(attributes: Mapping[str, str]) -> bytes:
-    digits = attributes.get("token", "")
+def _token(attributes: Mapping[str, str], name: str = "token") -> bytes:
+    digits = attributes.get(name, "")
     if _TOKEN.fullmatch(digits) is None:
-        raise RemoteProtocolError("the token is not 32 hexadecimal digits")
+        raise RemoteProtocolError(f"the {name} is not 32 hexadecimal digits")
     return unhexlify(digits)
 
 
@@ -335,6 +356,17 @@ def _checkHost(host: str) -> None:
         raise RemoteProtocolError("the host to call back is no IP address") from None
 
 
+def _checkWhere(request: StartTask | AttachTask) -> None:
+    if request.mode is CallbackMode.OWN:
+        _checkPort(request.port)
+        if request.connection:
+            raise RemoteProtocolError("a connection that stands is not a task's own")
+        if request.host:
+            _checkHost(request.host)
+    elif request.port or request.host or not request.connection:
+        raise RemoteProtocolError("who names a standing connection names no port")
+
+
 def _readHello(root: Element) -> Hello:
     fields = _take(root.attributes, _HELLO_FIELDS)
     fields["capabilities"] = root.attributes.get("capabilities", "").split()
@@ -347,6 +379,8 @@ def _readStart(root: Element) -> StartTask:
     if attributes.get("callback", CallbackMode.OWN.value) == CallbackMode.OWN.value:
         fields["token"] = _token(attributes)
         fields["connection"] = ""
+    if attributes.get("on_disconnect", OnDisconnect.KILL.value) != OnDisconnect.KILL.value:
+        fields["secret"] = _token(attributes, "secret")
     work = fields["work"] = _take(attributes, _WORK_FIELDS)
     stdin = attributes.get("stdin", "no")
     if stdin not in _YES:
@@ -375,12 +409,7 @@ def _readStart(root: Element) -> StartTask:
     if what != 1 or not (work.get("script") or work.get("command") or work.get("job")):
         raise RemoteProtocolError("a start without exactly one of script, command and job")
     request = _message(StartTask, fields)
-    if request.mode is CallbackMode.OWN:
-        _checkPort(request.port)
-        if request.host:
-            _checkHost(request.host)
-    elif request.port or request.host or not request.connection:
-        raise RemoteProtocolError("a start on a standing connection names it, and no port")
+    _checkWhere(request)
     return request
 
 
@@ -403,10 +432,11 @@ def _value(item: Element) -> str:
 
 
 def _readAttach(root: Element) -> AttachTask:
-    fields = _take(root.attributes, _ATTACH_FIELDS)
+    fields = {"port": 0, **_take(root.attributes, _ATTACH_FIELDS)}
     fields["token"] = _token(root.attributes)
+    fields["secret"] = _token(root.attributes, "secret")
     request = _message(AttachTask, fields)
-    _checkPort(request.port)
+    _checkWhere(request)
     return request
 
 
@@ -443,6 +473,11 @@ def _error(said: Element, identifier: str) -> Answer:
     attributes = said.attributes
     code = attributes.get("code", "")
     text = attributes.get("text", "").removeprefix(f"{code}  ")[:_MAX_LINE]
+    if code == _NOT_ATTACHED and "task" in attributes:
+        names = {"task": "task", "reason": "reason", "errno": "errno"}
+        fields = _take(attributes, names)
+        fields["held"] = attributes.get("held") == "yes"
+        return _message(AttachRefused, {**fields, "id": identifier, "text": text})
     if "task" in attributes and "reason" in attributes:
         fields = _take(attributes, {"task": "task", "reason": "reason", "errno": "errno"})
         return _message(TaskRefused, {**fields, "id": identifier, "text": text})
@@ -469,6 +504,7 @@ _START_FIELDS = {
     "tcp_port": "port",
     "callback": "mode",
     "on_disconnect": "onDisconnect",
+    "hold": "hold",
     "connection": "connection",
     "host": "host",
 }
@@ -493,6 +529,10 @@ _ATTACH_FIELDS = {
     "tcp_port": "port",
     "stdout": "stdout",
     "stderr": "stderr",
+    "instance": "instance",
+    "callback": "mode",
+    "connection": "connection",
+    "host": "host",
 }
 _KILL_FIELDS = {"id": "id", "task": "task", "signal": "signal", "grace": "grace"}
 
