@@ -292,6 +292,8 @@ class ShowTests(CommandsTestCase):
         self.assertEqual(self.states(), "starting")
         self.ran[0].start()
         self.assertEqual(self.states(), "running_remote_process")
+        self.scheduler.tasks.alive[1].output.outputReceived(Stream.STDERR, b"four")
+        self.assertEqual(self.say('<show_task id="1"/>').attributes["stderr_size"], "4")
         self.clock.advance(5)
         self.ran[0].end(Outcome(Reason.EXITED, exitCode=3))
         task = self.say('<show_task id="1"/>')

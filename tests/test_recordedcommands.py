@@ -104,6 +104,7 @@ ALLOWED = (
         "jobs run only at remotes, so only classes that are configured are there",
     ),
     Allowed("added", "task/@pid", "known as soon as the task runs"),
+    Allowed("added", "task/@stdout_size", "how much a task has printed can be looked at"),
     Allowed("value", "process/@pid", "likewise"),
     Allowed("added", "history.entry/@exit_code", "JobScheduler tells it in words only"),
     Allowed("added", "history.entry/@signal", "likewise"),

@@ -29,6 +29,7 @@ class OutputLog:
     @ivar began: when the program was said to run, seconds since 1970; 0 before.
     @ivar first: the beginning of its first line on stdout, as JobScheduler tells
         it of a job.
+    @ivar sizes: the bytes of each stream that were heard here.
     """
 
     _log = Logger()
@@ -36,6 +37,7 @@ class OutputLog:
     def __init__(self, job: str, task: int, wallClock: Callable[[], float] = time.time) -> None:
         self.began = 0.0
         self.first = ""
+        self.sizes = {Stream.STDOUT: 0, Stream.STDERR: 0}
         self._wallClock = wallClock
         self._job = job
         self._task = task
@@ -56,6 +58,7 @@ class OutputLog:
         """
         Log the lines that are complete, and those that are too long in pieces.
         """
+        self.sizes[stream] += len(data)
         self._say(stream, self._lines[stream].feed(data))
 
     def taskEnded(self, message: TaskEnded) -> Deferred[None] | None:

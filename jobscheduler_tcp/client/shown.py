@@ -47,6 +47,9 @@ def taskElement(task: StartedTask, overview: Overview) -> Element:
             attributes["why"] = task.given.why
     if task.output.began:
         attributes["running_since"] = timestamp(task.output.began)
+    for stream, size in task.output.sizes.items():
+        if size:
+            attributes[f"{stream.name.lower()}_size"] = str(size)
     if task.number in overview.position:
         attributes["position"] = str(overview.position[task.number])
     children = []
