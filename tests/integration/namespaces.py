@@ -20,7 +20,7 @@ from twisted.internet.interfaces import IReactorProcess, IReactorTime
 from twisted.internet.task import deferLater
 from twisted.trial.unittest import SkipTest
 
-from tests.integration.services import MAIN, TOP, CommandTestCase, Program
+from tests.integration.services import MAIN, CommandTestCase, Program
 
 # Where the remote takes commands.
 PORT = 4455
@@ -125,6 +125,9 @@ class Network:
                 _ip("-n", middle, "link", "set", port, "master", "switch")
         if routed:
             self.between.set("net.ipv4.ip_forward", 1)
+        # A connection that the client makes shall not come from a callback port by
+        # chance, as elsewhere it may.
+        self.client.set("net.ipv4.ip_local_port_range", "32768 59899")
 
     def pull(self) -> None:
         """
@@ -182,17 +185,10 @@ class NamespaceTestCase(CommandTestCase):
         """
         Start a Python program with these arguments at a host.
         """
-        environment = {
-            name: value for name, value in os.environ.items() if not name.startswith("JSREMOTE_")
-        }
         program = Program()
         whole = host.command(sys.executable, *command)
         IReactorProcess(installed).spawnProcess(
-            program,
-            whole[0],
-            whole,
-            env=environment | {"PYTHONPATH": str(TOP)},
-            path=str(self.directory),
+            program, whole[0], whole, env=self.environment(), path=str(self.directory)
         )
         self.addCleanup(self._end, program)
         return program

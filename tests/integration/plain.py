@@ -7,12 +7,10 @@ that somebody else has written, and what a stranger may try.
 from __future__ import annotations
 
 import hmac
-import random
 import socket
 import struct
 from contextlib import ExitStack
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 from msgspec import msgpack
@@ -224,34 +222,3 @@ def everything(connected: socket.socket, seconds: float = PATIENCE) -> tuple[byt
         if not data:
             return bytes(heard), "closed"
         heard += data
-
-
-def restingAt(ports: range) -> list[str]:
-    """
-    The TIME_WAITs whose own port is one of these, as /proc/net/tcp has them.
-    """
-    found = []
-    for line in Path("/proc/net/tcp").read_text("ascii").splitlines()[1:]:
-        _, local, _, state, *_ = line.split()
-        if state == "06" and int(local.rpartition(":")[2], 16) in ports:
-            found.append(line)
-    return found
-
-
-def freeRange(size: int) -> int:
-    """
-    Find so many neighbouring ports that nobody has, below those that the system
-    gives to outgoing connections; their lowest.
-    """
-    for _ in range(100):
-        lowest = random.randrange(20_000, 32_000 - size)
-        for port in range(lowest, lowest + size):
-            with socket.socket() as probe:
-                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                try:
-                    probe.bind((LOOPBACK, port))
-                except OSError:
-                    break
-        else:
-            return lowest
-    raise AssertionError("no ports are free")

@@ -37,6 +37,11 @@ PATIENCE = 60
 # What the console script does.
 MAIN = "from jobscheduler_tcp.cli.main import main; main()"
 
+# What is to run before one end with a heart that beats faster than it does by
+# itself: a peer that is silent for six seconds is dead, and not for fifteen.
+INTERVAL, SILENCE = 2.0, 6.0
+FAST = f"import jobscheduler_tcp.heartbeat as h; h.INTERVAL, h.SILENCE = {INTERVAL}, {SILENCE}"
+
 _STATES = count()
 
 _RUN = "import sys; sys.argv[0] = 'twistd'; from twisted.scripts.twistd import run; run()"
@@ -62,7 +67,9 @@ class Program(ProcessProtocol):
         Look whether somebody waits for this.
         """
         self.output += data
-        text = self.output.decode("utf-8", "replace")
+        # Of a line that is not whole yet something may be missing.
+        whole = self.output[: self.output.rfind(b"\n") + 1]
+        text = whole.decode("utf-8", "replace")
         for waiting in list(self._waiting):
             pattern, found = waiting
             match = pattern.search(text)
@@ -137,37 +144,47 @@ class ServiceTestCase(TestCase):
         (self.directory / name).write_text(text, "utf-8")
         return str(self.directory / name)
 
-    def twistd(self, *arguments: str, **variables: str) -> Program:
+    def environment(self) -> dict[str, str]:
         """
-        Start twistd with these arguments.
+        Nothing but what every test has; and the folder of a client is its own, and
+        gone after the test.
         """
         environment = {
             name: value for name, value in os.environ.items() if not name.startswith("JSREMOTE_")
         }
         environment["PYTHONPATH"] = str(TOP)
-        # Each client has a folder of its own, which is gone after the test.
         environment["JSREMOTE_STATE_DIR"] = str(self.directory / f"state-{next(_STATES)}")
+        return environment
+
+    def twistd(self, *arguments: str, before: str = "pass", **variables: str) -> Program:
+        """
+        Start twistd with these arguments.
+
+        @param before: Python code to run before, such as one that makes it less
+            patient than its users would like.
+        """
         program = Program()
-        command = [sys.executable, "-c", _RUN, *arguments]
+        command = [sys.executable, "-c", f"{before}; {_RUN}", *arguments]
         IReactorProcess(installed).spawnProcess(
             program,
             sys.executable,
             command,
-            env=environment | variables,
+            env=self.environment() | variables,
             path=str(self.directory),
         )
         self.addCleanup(self._end, program)
         return program
 
-    def service(self, role: str, *arguments: str, **variables: str) -> Program:
+    def service(
+        self, role: str, *arguments: str, before: str = "pass", **variables: str
+    ) -> Program:
         """
         Start a service in the foreground on a free port of the loopback
         interface.
         """
         listen = ("--listen", "tcp:0:interface=127.0.0.1")
-        return self.twistd(
-            "-n", "--pidfile=", "jsremote", "--role", role, *listen, *arguments, **variables
-        )
+        service = ("-n", "--pidfile=", "jsremote", "--role", role, *listen)
+        return self.twistd(*service, *arguments, before=before, **variables)
 
     async def _end(self, program: Program) -> None:
         if not program.ended.called:
@@ -182,13 +199,18 @@ class CommandTestCase(ServiceTestCase):
     """
 
     def popen(
-        self, *arguments: str, stdin: int | BinaryIO = subprocess.DEVNULL
+        self,
+        *arguments: str,
+        stdin: int | BinaryIO = subprocess.DEVNULL,
+        before: str = "pass",
     ) -> subprocess.Popen[bytes]:
         """
         Start it.
+
+        @param before: Python code to run before.
         """
         process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, *arguments],
+            [sys.executable, "-c", f"{before}; {MAIN}", *arguments],
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -223,11 +245,14 @@ class CommandTestCase(ServiceTestCase):
             self.assertLess(time.monotonic(), deadline, "it did not happen")
             await deferLater(IReactorTime(installed), 0.02)
 
-    async def remote(self, *options: str) -> str:
+    async def remote(self, *options: str, before: str = "pass") -> str:
         """
         Start a remote, and tell where it listens.
+
+        @param before: Python code to run before.
         """
-        self.service_ = self.service("remote", *options, TMPDIR=str(self.directory))
+        variables = {"TMPDIR": str(self.directory)}
+        self.service_ = self.service("remote", *options, before=before, **variables)
         return f"127.0.0.1:{await portOf(self.service_, 'remote')}"
 
     async def ended(self, process: subprocess.Popen[bytes]) -> int:
@@ -245,14 +270,6 @@ class CommandTestCase(ServiceTestCase):
                 pipe.close()
 
 
-def freeRange() -> str:
-    """
-    Some callback ports below those that a system gives to outgoing connections.
-    """
-    low = 20000 + os.getpid() % 1000 * 10
-    return f"{low}-{low + 9}"
-
-
 async def portOf(program: Program, role: str) -> int:
     """
     Wait until a service listens.
@@ -268,6 +285,7 @@ class _Asking(Protocol):
 
     def __init__(self) -> None:
         self.answer: Deferred[Element] = Deferred()
+        self.over: Deferred[None] = Deferred()
         self._heard = b""
 
     def dataReceived(self, data: bytes) -> None:
@@ -280,10 +298,11 @@ class _Asking(Protocol):
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
-        There will be none.
+        There will be none, if there was none.
         """
         if not self.answer.called:
             self.answer.errback(reason)
+        self.over.callback(None)
 
 
 async def ask(port: int, document: str) -> Element:
@@ -295,4 +314,5 @@ async def ask(port: int, document: str) -> Element:
     asking.transport.write(document.encode())
     answer: Element = await asking.answer
     asking.transport.loseConnection()
+    await asking.over
     return answer.children[0].children[0]

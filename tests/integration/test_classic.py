@@ -21,9 +21,8 @@ from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.service import ClientService
 from jobscheduler_tcp.messages import Stream, Work
 from jobscheduler_tcp.testing import RecordingReceiver
+from tests.integration.freeports import freePorts, freeRange
 from tests.integration.services import PATIENCE, CommandTestCase
-
-RUN = ("run", "--dialect", "classic", "--callback-ports", "31000-31099")
 
 # Seconds within which something happens at once on a machine that has much else
 # to do; what would notice it otherwise takes 15.
@@ -35,6 +34,13 @@ class ClassicTests(CommandTestCase):
     C{jsremote run --dialect classic} and a remote.
     """
 
+    def setUp(self) -> None:
+        """
+        Find callback ports.
+        """
+        super().setUp()
+        self.command = ("run", "--dialect", "classic", "--callback-ports", freePorts())
+
     async def test_exitCodes(self) -> None:
         """
         Exit codes are the job's own, a signal is what the shell makes of it.
@@ -42,11 +48,15 @@ class ClassicTests(CommandTestCase):
         remote = await self.remote()
         for script, code in (("exit 3", 3), ("exit 0", 0), ("kill -TERM $$", 143), ("/no", 127)):
             path = self.write("script", f"{script}\n")
-            got, _, err = await self.jsremote(*RUN, remote, "-s", path)
+            got, _, err = await self.jsremote(*self.command, remote, "-s", path)
             self.assertEqual((got, err), (code, b""), script)
-        got, out, _ = await self.jsremote(*RUN, remote, "--", "/bin/echo", "a b", "$HOME", "it's")
+        got, out, _ = await self.jsremote(
+            *self.command, remote, "--", "/bin/echo", "a b", "$HOME", "it's"
+        )
         self.assertEqual((got, out), (0, b"a b $HOME it's\n"))
-        got, out, err = await self.jsremote(*RUN, remote, "-s", self.write("script", "#!/no\n"))
+        got, out, err = await self.jsremote(
+            *self.command, remote, "-s", self.write("script", "#!/no\n")
+        )
         self.assertEqual((got, err), (127, b""))
         self.assertIn(b"interpreter", out)
 
@@ -65,7 +75,7 @@ class ClassicTests(CommandTestCase):
         """
         remote = await self.remote()
         script = self.write("script", "sleep 600 & echo $! $$; wait\n")
-        process = self.popen(*RUN, remote, "-s", script)
+        process = self.popen(*self.command, remote, "-s", script)
         assert process.stdout is not None
         pids = (await deferToThread(process.stdout.readline)).split()
         begun = monotonic()
@@ -86,7 +96,7 @@ class ClassicTests(CommandTestCase):
         )
         script = self.write("script", text)
         options = ("--param", "strasse=äöü <&>\"'$x", "--env", "V=grün")
-        got, out, err = await self.jsremote(*RUN, remote, *options, "-s", script)
+        got, out, err = await self.jsremote(*self.command, remote, *options, "-s", script)
         self.assertEqual((got, err), (0, b""))
         first = "äöü <&>\"'$x|grün|ß\n".encode("latin-1")
         self.assertEqual(out, first + b"\xc3\xa4\xff\x01\n")
@@ -97,16 +107,25 @@ class ClassicTests(CommandTestCase):
         order in which they were printed.
         """
         remote = await self.remote()
-        got, out, _ = await self.jsremote(*RUN, remote, "--", "seq", "3000")
+        got, out, _ = await self.jsremote(*self.command, remote, "--", "seq", "3000")
         self.assertEqual(got, 0)
         self.assertEqual(out, b"".join(b"%d\n" % number for number in range(1, 3001)))
         long = "head -c 35000 /dev/zero | tr '\\0' x; echo; echo end"
-        got, out, _ = await self.jsremote(*RUN, remote, "--", "sh", "-c", long)
+        got, out, _ = await self.jsremote(*self.command, remote, "--", "sh", "-c", long)
         self.assertEqual(out, b"x" * 35000 + b"\nend\n")
-        both = "for i in 1 2 3 4; do echo out $i; sleep 0.05; echo err $i >&2; sleep 0.05; done"
-        got, out, err = await self.jsremote(*RUN, remote, "--", "sh", "-c", both)
-        expected = b"".join(b"out %d\nerr %d\n" % (n, n) for n in range(1, 5))
-        self.assertEqual((got, out, err), (0, expected, b""))
+        # Each line waits until the one before was heard: nothing else orders two pipes.
+        heard = self.directory / "heard"
+        os.mkfifo(heard)
+        both = f"exec 3<>{heard}; for i in 1 2 3 4; do "
+        both += "echo out $i; read it <&3; echo err $i >&2; read it <&3; done"
+        process = self.popen(*self.command, remote, "--", "sh", "-c", both)
+        assert process.stdout is not None
+        with heard.open("r+b", buffering=0) as answer:
+            for line in [f"{stream} {n}\n" for n in range(1, 5) for stream in ("out", "err")]:
+                self.assertEqual(await deferToThread(process.stdout.readline), line.encode())
+                answer.write(b"\n")
+            out, err = await deferToThread(process.communicate, None, PATIENCE)
+        self.assertEqual((process.returncode, out, err), (0, b"", b""))
 
     async def test_order(self) -> None:
         """
@@ -134,7 +153,8 @@ class ClassicTests(CommandTestCase):
         remote = await self.remote()
         host, _, port = remote.partition(":")
         endpoint = TCP4ClientEndpoint(installed, host, int(port))
-        ports = CallbackPorts(installed, tcpListen(installed), 31099, 31000)  # type: ignore[arg-type]  # the reactor has all that
+        lowest = freeRange(100)
+        ports = CallbackPorts(installed, tcpListen(installed), lowest + 99, lowest)  # type: ignore[arg-type]  # the reactor has all that
         processClass = ProcessClass("", endpoint, 50, dialect=Dialect.CLASSIC)
         client = ClientService(installed, ports, [processClass])
         client.startService()
@@ -157,7 +177,7 @@ class ClassicTests(CommandTestCase):
         """
         remote = await self.remote()
         script = self.write("script", "trap '' TERM; sleep 600 & echo $! $$; wait\n")
-        process = self.popen(*RUN, remote, "-s", script)
+        process = self.popen(*self.command, remote, "-s", script)
         assert process.stdout is not None
         pids = (await deferToThread(process.stdout.readline)).split()
         process.kill()
@@ -170,7 +190,9 @@ class ClassicTests(CommandTestCase):
         A job whose remote disappears is lost at once.
         """
         remote = await self.remote()
-        process = self.popen(*RUN, remote, "-s", self.write("script", "echo $$; sleep 600\n"))
+        process = self.popen(
+            *self.command, remote, "-s", self.write("script", "echo $$; sleep 600\n")
+        )
         assert process.stdout is not None
         pid = int(await deferToThread(process.stdout.readline))
         begun = monotonic()
@@ -187,7 +209,9 @@ class ClassicTests(CommandTestCase):
         What the classic dialect cannot say is not started, and the reason told.
         """
         remote = await self.remote()
-        got, out, err = await self.jsremote(*RUN, remote, "--stdin", "--", "cat", said=b"x")
+        got, out, err = await self.jsremote(
+            *self.command, remote, "--stdin", "--", "cat", said=b"x"
+        )
         self.assertEqual((got, out), (75, b""))
         self.assertIn(b"--no-stdin", err)
 
@@ -225,6 +249,8 @@ def _talk(address: tuple[str, int]) -> list[bytes]:
                 connection.sendall(said.encode())
                 heard = b""
                 while not heard.endswith(b"\0"):
-                    heard += connection.recv(65536)
+                    data = connection.recv(65536)
+                    assert data, heard
+                    heard += data
                 found.append(expected if expected in heard else heard)
     return found

@@ -11,7 +11,8 @@ import threading
 from typing import Any
 
 from tests.integration.between import pump
-from tests.integration.services import CommandTestCase, freeRange
+from tests.integration.freeports import freePorts, freeRange
+from tests.integration.services import CommandTestCase
 
 # What a JobScheduler says to our first words.
 UNKNOWN = (
@@ -30,7 +31,7 @@ class DoctorTests(CommandTestCase):
         """
         The legs of a diagnosis by name, the last of each name.
         """
-        ports = ("--callback-ports", freeRange())
+        ports = ("--callback-ports", freePorts())
         got, out, err = await self.jsremote("doctor", remote, "--json", *ports, *options)
         self.assertEqual(err, b"")
         found = json.loads(out)
@@ -84,7 +85,7 @@ class DoctorTests(CommandTestCase):
         For people the same in lines of 80 columns, without colours in a pipe.
         """
         remote = await self.remote()
-        code, out, err = await self.jsremote("doctor", remote, "--callback-ports", freeRange())
+        code, out, err = await self.jsremote("doctor", remote, "--callback-ports", freePorts())
         self.assertEqual((code, err), (0, b""))
         lines = out.decode().splitlines()
         self.assertEqual(lines[0], f"jsremote doctor {remote}")
@@ -141,11 +142,13 @@ class DoctorTests(CommandTestCase):
             '<spooler><config><process_classes><process_class name="build" max_processes="30" '
             'remote_scheduler="127.0.0.1:4455"/></process_classes></config></spooler>',
         )
+        lowest = freeRange(30)
+        ports = f"{lowest + 20}-{lowest + 29}"
         legs = await self.legs(
-            await self.remote(), "--config", config, "--callback-ports", "31990-31999", code=2
+            await self.remote(), "--config", config, "--callback-ports", ports, code=2
         )
         self.assertIn("process class build (30 tasks)", legs["port budget"]["text"])
-        self.assertEqual(legs["port budget"]["step"], "--callback-ports 31970-31999")
+        self.assertEqual(legs["port budget"]["step"], f"--callback-ports {lowest}-{lowest + 29}")
         self.assertEqual(legs["task"]["verdict"], "ok")
         wrong = self.write("wrong.xml", "<spooler>")
         code, out, err = await self.jsremote("doctor", "--config", wrong)

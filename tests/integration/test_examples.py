@@ -5,12 +5,13 @@ The programs of the guide do what the guide says.
 from __future__ import annotations
 
 import os
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from twisted.trial.unittest import SynchronousTestCase
+
+from tests.integration.freeports import freePort
 
 TOP = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = TOP / "docs" / "examples"
@@ -27,9 +28,7 @@ class ExamplesTests(SynchronousTestCase):
         """
         Find a port for the remote.
         """
-        with socket.socket() as found:
-            found.bind(("127.0.0.1", 0))
-            self.port = str(found.getsockname()[1])
+        self.port = str(freePort())
 
     def start(self, example: str, *arguments: str) -> subprocess.Popen[str]:
         """

@@ -13,8 +13,9 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
+from tests.integration.freeports import freePorts
 from tests.integration.services import PATIENCE, CommandTestCase, Program, ask, portOf
-from tests.integration.test_twistd import JOBS, freePorts
+from tests.integration.test_twistd import JOBS
 
 
 class ClientTestCase(CommandTestCase):
@@ -22,25 +23,30 @@ class ClientTestCase(CommandTestCase):
     Help with clients that remember.
     """
 
-    async def client(self) -> tuple[Program, int]:
+    async def client(self, before: str = "pass") -> tuple[Program, int]:
         """
         Start the client, perhaps again.
+
+        @param before: Python code to run before.
         """
         client = self.service(
             "client",
             *("--config", str(self.directory / "client.xml")),
             *("--callback-ports", freePorts()),
             *("--state-dir", str(self.directory / "kept")),
+            before=before,
         )
         return client, await portOf(client, "client")
 
-    async def both(self) -> str:
+    async def both(self, before: str = "pass") -> str:
         """
         Start a remote and a client, and tell where the client listens.
+
+        @param before: Python code to run before, in the client.
         """
         remote = self.service("remote")
         self.write("client.xml", JOBS.format(port=await portOf(remote, "remote")))
-        _, port = await self.client()
+        _, port = await self.client(before)
         return f"127.0.0.1:{port}"
 
 
@@ -99,7 +105,8 @@ class HistoryTests(ClientTestCase):
         While another program has the history locked, tasks that run go on, new
         ones are refused; then all of them are in it.
         """
-        port = int((await self.both()).partition(":")[2])
+        impatient = "import jobscheduler_tcp.client.database as d; d.BUSY = d.RETRY = 0.2"
+        port = int((await self.both(impatient)).partition(":")[2])
         await ask(port, '<start_job job="/sleep"/>')
         with closing(sqlite3.connect(self.directory / "kept" / "history.sqlite")) as other:
             other.execute("BEGIN EXCLUSIVE")
@@ -109,14 +116,17 @@ class HistoryTests(ClientTestCase):
             while said.name == "ok":
                 said = await ask(port, '<start_job job="/greet" at="now+86400"/>')
                 started += said.name == "ok"
-                await deferLater(IReactorTime(installed), 0.2)
+                await deferLater(IReactorTime(installed), 0.05)
             self.assertEqual(said.attributes["code"], "SCHEDULER-184")
             other.rollback()
         while said.name != "ok":
             said = await ask(port, '<start_job job="/greet" at="now+86400"/>')
-            await deferLater(IReactorTime(installed), 0.2)
+            await deferLater(IReactorTime(installed), 0.05)
         self.assertEqual(said.children[0].attributes["id"], str(started + 1))
         history = await ask(port, "<show_history/>")
+        while len(history.children) < 2:  # a task may go on for a moment
+            await deferLater(IReactorTime(installed), 0.05)
+            history = await ask(port, "<show_history/>")
         self.assertEqual([entry.attributes["task"] for entry in history.children], ["2", "1"])
 
     async def test_burst(self) -> None:

@@ -14,13 +14,13 @@ import psutil
 from twisted.internet.threads import deferToThread
 
 from tests.integration.between import Between
+from tests.integration.freeports import freePort
 from tests.integration.plain import (
     HELLO,
     LOOPBACK,
     CallbackPort,
     Commands,
     everything,
-    freeRange,
     start,
     uuid,
 )
@@ -177,7 +177,7 @@ class NonsenseTests(CommandTestCase):
             self.stack, remote, passing=lambda said: b"start_remote" in said and over.wait(PATIENCE)
         )
         self.addCleanup(over.set)
-        callback = freeRange(1)
+        callback = freePort()
         config = self.write(
             "client.xml",
             "<spooler><config><process_classes>"

@@ -4,6 +4,7 @@ L{jobscheduler_tcp.sockets} on sockets of the kernel.
 
 from __future__ import annotations
 
+import gc
 import os
 import socket
 import struct
@@ -61,6 +62,7 @@ class ListeningSocketTests(TestCase):
         If it cannot be, no socket is left open.
         """
         port = listen(self).getsockname()[1]
+        gc.collect()  # what earlier tests have left open
         before = os.listdir("/proc/self/fd")
         error = self.assertRaises(OSError, listeningSocket, LOOPBACK, port)
         self.assertEqual(error.errno, EADDRINUSE)

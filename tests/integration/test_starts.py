@@ -13,6 +13,7 @@ from pathlib import Path
 from twisted.internet.threads import deferToThread
 
 from jobscheduler_tcp.wire.documents import Element
+from tests.integration.freeports import freePort
 from tests.integration.plain import CallbackPort, Commands, start, uuid
 from tests.integration.services import CommandTestCase
 from tests.integration.test_launcher import NASTY, NASTY_SIZE, isAlive
@@ -116,14 +117,13 @@ class StartsTests(CommandTestCase):
 
     def _refusedAgain(self, port: int, marker: Path) -> None:
         with ExitStack() as stack:
-            callback = CallbackPort(stack)
-            callback.close()
-            said = start(2, uuid(3), callback.number, TOKEN, f"touch {marker}")
+            number = freePort()
+            said = start(2, uuid(3), number, TOKEN, f"touch {marker}")
             commands = Commands(stack, port)
             answers: list[Element] = []
             for listens in (False, True):
                 if listens:
-                    callback = CallbackPort(stack, callback.number)
+                    callback = CallbackPort(stack, number)
                 commands.say(said)
                 answers.append(commands.hear()[1])
             self.assertEqual(answers[0], answers[1])

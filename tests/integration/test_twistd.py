@@ -22,6 +22,7 @@ from twisted.trial.unittest import TestCase
 
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.tap import Options, listen, serviceOf
+from tests.integration.freeports import freePorts
 from tests.integration.services import PATIENCE, Program, ServiceTestCase, ask, portOf
 
 # Seconds from SIGTERM to the end of a service whose tasks obey.
@@ -111,16 +112,6 @@ class AssembledTests(TestCase):
             await maybeDeferred(service.stopService)
             with socket.socket() as probe:
                 self.assertNotEqual(probe.connect_ex(("127.0.0.1", number)), 0)
-
-
-def freePorts() -> str:
-    """
-    A few ports, some of which are free.
-    """
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        low = min(probe.getsockname()[1], 65500)
-    return f"{low}-{low + 20}"
 
 
 class TwistdTests(ServiceTestCase):
