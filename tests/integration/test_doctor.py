@@ -76,7 +76,7 @@ class DoctorTests(CommandTestCase):
         legs = await self.legs(remote, *options, "127.0.0.3", code=2)
         self.assertEqual(legs["authorisation"]["verdict"], "error", legs)
         self.assertIn("127.0.0.3 is not listed", legs["authorisation"]["text"])
-        ports = ("--callback-ports", freeRange())
+        ports = ("--callback-ports", freePorts())
         got = await self.jsremote("run", remote, *ports, *options, "127.0.0.2", "--", "true")
         self.assertEqual(got, (0, b"", b""))
 
