@@ -268,6 +268,14 @@ class WarningTests(FileTestCase):
         # It is there for commands to ask for, as in a real one.
         self.assertEqual(found.variables, (("a", "b"),))
 
+    def test_port(self) -> None:
+        """
+        As the original's installation writes it, a port is for TCP if that has none
+        of its own.
+        """
+        self.assertEqual(self.readConfig("", 'port="4446"').tcpPort, 4446)
+        self.assertEqual(self.readConfig("", 'port="4446" tcp_port="4447"').tcpPort, 4447)
+
     def test_text(self) -> None:
         """
         Text where none has a meaning is told.
@@ -340,7 +348,7 @@ class WrongTests(FileTestCase):
             (security('host="monitor" level="some"'), "none, signal, info, no_add, all"),
             (security('host="nowhere" level="all"', "no"), "nowhere", "not known"),
             (processClasses('max_processes="-1"'), "max_processes", "a number"),
-            (processClasses('remote_scheduler="http://a:1"'), "remote_scheduler", "HOST:PORT"),
+            (processClasses('remote_scheduler="https://a:1"'), "remote_scheduler", "HOST:PORT"),
             (processClasses('name="a"', 'name="/a"'), "<process_class>", "'a' is there already"),
             (jobs(""), "attribute name"),
             (jobs('name="a&#10;b"'), "a name that can be printed", "'a\\nb'"),
@@ -353,11 +361,6 @@ class WrongTests(FileTestCase):
             (jobs('name="a"', inside=SCRIPT.replace("shell", "java")), '"shell"', "'java'"),
             (jobs('name="a"', inside=SCRIPT.replace("true", " ")), "nothing"),
             (jobs('name="a"', inside=SCRIPT.replace("true", "<include/>")), "<include>"),
-            (
-                parameters('<param name="B" value=""/><param name="b" value=""/>'),
-                "<param>",
-                "already",
-            ),
             (parameters('<param name="B"/>'), "attribute value"),
             (parameters('<param name="B=" value=""/>'), "a name without ="),
             ('<params><param name="jsremote.max_tasks" value="all"/></params>', "a number"),

@@ -288,9 +288,12 @@ class ReadTests(FolderTestCase):
             ("a.job_chain.xml", CHAIN.replace('"2"', '"1"'), ":3: expected each"),
             ("a.job_chain.xml", CHAIN.replace('"setback"', '"x"'), ":3: attribute on_error"),
             ("a.order.xml", "<order/>", "CHAIN,ID.order.xml"),
+            ("a,1.order.xml", '<order at="soon"/>', "expected YYYY-MM-DD HH:MM:SS"),
+            ("a,1.order.xml", '<order at="2026-02-30 00:00"/>', "expected YYYY-MM-DD"),
+            ("a,1.order.xml", "<order><run_time><at/></run_time></order>", "attribute at"),
             (
                 "a.process_class.xml",
-                '<process_class remote_scheduler="http://a:1"/>',
+                '<process_class remote_scheduler="https://a:1"/>',
                 "HTTP is not supported",
             ),
             ("a.process_class.xml", '<process_class remote_scheduler="[::1]:1"/>', "IPv4"),

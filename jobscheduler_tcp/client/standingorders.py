@@ -6,6 +6,7 @@ changed.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 
 from twisted.logger import Logger
 
@@ -56,8 +57,9 @@ class StandingOrders:
             if before.get(key) == definition and key[0] in self._book.chains:
                 self._known[key] = definition
                 continue
+            passed = 0.0 < definition.at <= now  # it waits to be told
             try:
-                self._book.add(definition, now)
+                self._book.add(replace(definition, at=NEVER) if passed else definition, now)
             except CommandRefused as refused:
                 # Its chain may come; then it is tried again.
                 self._log.warn("{place}: {text}", place=order.place, text=refused.text)
@@ -77,6 +79,6 @@ def _definition(order: ConfiguredOrder) -> NewOrder:
         order.endState,
         order.priority,
         order.parameters,
-        NEVER if order.waits else 0.0,
+        order.at or (NEVER if order.waits else 0.0),
         standing=True,
     )

@@ -195,6 +195,8 @@ class ConfiguredOrder:
     @ivar chain: the path of its job chain without the leading slash.
     @ivar state: where it begins; empty for the first node.
     @ivar waits: whether it waits to be started by a command.
+    @ivar at: when it shall begin, seconds since 1970; 0 where the file does not
+        say.
     """
 
     chain: str
@@ -206,6 +208,7 @@ class ConfiguredOrder:
     priority: int = 0
     parameters: tuple[tuple[str, str], ...] = ()
     waits: bool = False
+    at: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,9 +241,14 @@ class Objects:
                     f'remote_scheduler="HOST:PORT", {shown} has none'
                 )
         for chain in self.chains:
+            states = {node.state for node in chain.nodes}
+            shown = f"{chain.place}: job chain /{chain.name}"
             for node in chain.nodes:
                 if node.job and node.job not in jobs:
-                    yield f"{chain.place}: job chain /{chain.name}: there is no job /{node.job}"
+                    yield f"{shown}: there is no job /{node.job}"
+                for following in (node.nextState, node.errorState):
+                    if following and following not in states:
+                        yield f"{shown}: there is no state {following}, orders end there"
         for order in self.orders:
             chain_ = chains.get(order.chain)
             if chain_ is None:

@@ -1,142 +1,30 @@
 """
-The elements of jobs, job chains, process classes and orders, which stand in
-C{scheduler.xml} or in files of their own.
+The elements of job chains, process classes and orders, which stand in
+C{scheduler.xml} or in files of their own, as jobs do.
 """
 
 from __future__ import annotations
 
-import re
-from functools import partial
-from signal import Signals
-
 from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.config import unsupported, values
+from jobscheduler_tcp.config.jobs import JobReader, count, visible
 from jobscheduler_tcp.config.model import (
     MAX_PROCESSES,
-    STOP,
     ConfiguredChain,
     ConfiguredClass,
-    ConfiguredJob,
     ConfiguredNode,
     ConfiguredOrder,
 )
-from jobscheduler_tcp.config.parts import Pairs, PartReader
-from jobscheduler_tcp.messages import Work
+from jobscheduler_tcp.config.parts import Pairs
 from jobscheduler_tcp.wire.documents import Element
 
-# The highest number that fits a message.
-_MAX = 2**31 - 1
-
-_count = partial(values.number, low=0, high=_MAX)
-_some = partial(values.number, low=1, high=_MAX)
-
-_JOB_ATTRIBUTES = (
-    "name",
-    "title",
-    "process_class",
-    "timeout",
-    "silence",
-    "order",
-    "tasks",
-    "enabled",
-    "visible",
-    "stop_on_error",
-    "ignore_signals",
-    # Tasks of ours do not wait for an order, so none is idle.
-    "idle_timeout",
-    "force_idle_timeout",
-)
-_JOB_PARTS = (
-    "script",
-    "process",
-    "params",
-    "environment",
-    "description",
-    "delay_after_error",
-    "delay_order_after_setback",
-)
 _NODE_ATTRIBUTES = ("state", "job", "next_state", "error_state", "on_error", "delay")
 
 
-class ObjectReader(PartReader):
+class ObjectReader(JobReader):
     """
     A file that has objects.
     """
-
-    def job(self, element: Element, name: str) -> ConfiguredJob:
-        """
-        A C{<job>}.
-        """
-        self.attributes(element, _JOB_ATTRIBUTES, unsupported.JOB_ATTRIBUTES)
-        script = ""
-        ignoreError = False
-        ignored = self.value(element, "ignore_signals", _signals, frozenset())
-        parameters: Pairs = ()
-        environment: Pairs = ()
-        delays: list[tuple[int, float]] = []
-        setbacks: list[tuple[int, float]] = []
-        maxSetbacks = 0
-        description = ""
-        for child in self.children(element, _JOB_PARTS, unsupported.JOB_ELEMENTS):
-            match child.name:
-                case "script" | "process" if script:
-                    raise self.error(child, f"expected one <script> or <process> in job {name}")
-                case "script":
-                    script = self._script(child)
-                case "process":
-                    script, own = self._process(child)
-                    environment = tuple(dict((*environment, *own)).items())
-                    ignoreError = self.value(child, "ignore_error", values.yesNo, False)
-                    if self.value(child, "ignore_signal", values.yesNo, False):
-                        ignored = _signals("all")
-                case "params":
-                    parameters = self.values(child, "param")
-                case "environment":
-                    environment = tuple(
-                        dict((*environment, *self.values(child, "variable"))).items()
-                    )
-                case "delay_after_error":
-                    self.attributes(child, ("error_count", "delay"))
-                    self.required(child, "error_count")
-                    self.required(child, "delay")
-                    number = self.value(child, "error_count", _some, 1)
-                    delays.append((number, self.value(child, "delay", _delayOrStop, 0.0)))
-                case "delay_order_after_setback":
-                    self.attributes(child, ("setback_count", "delay", "is_maximum"))
-                    self.required(child, "setback_count")
-                    number = self.value(child, "setback_count", _some, 1)
-                    if self.value(child, "is_maximum", values.yesNo, False):
-                        maxSetbacks = number
-                    if "delay" in child.attributes:
-                        setbacks.append((number, self.value(child, "delay", values.duration, 0.0)))
-                case _:
-                    description = child.text.strip()
-        if not script:
-            raise self.error(element, f"expected a <script> in job {name}")
-        return ConfiguredJob(
-            name,
-            element.attributes.get("title", ""),
-            self.name(element, "process_class"),
-            Work(
-                script=script,
-                parameters=parameters,
-                environment=environment,
-                wallTime=self.value(element, "timeout", values.duration, 0.0),
-                silence=self.value(element, "silence", values.duration, 0.0),
-            ),
-            self.place(element),
-            order=self.value(element, "order", values.yesNo, False),
-            tasks=self.value(element, "tasks", _count, 1),
-            enabled=self.value(element, "enabled", values.yesNo, True),
-            visible=self.value(element, "visible", _visible, True),
-            stopOnError=self.value(element, "stop_on_error", values.yesNo, True),
-            ignoreError=ignoreError,
-            ignoreSignals=ignored,
-            delaysAfterError=tuple(sorted(delays)),
-            setbackDelays=tuple(sorted(setbacks)),
-            maxSetbacks=maxSetbacks,
-            description=description,
-        )
 
     def processClass(self, element: Element, name: str, ownPort: int | None) -> ConfiguredClass:
         """
@@ -147,9 +35,8 @@ class ObjectReader(PartReader):
         self.attributes(element, (*known, *ours), unsupported.PROCESS_CLASS_ATTRIBUTES)
         remotes: list[tuple[str, int]] = []
         # Without a port JobScheduler takes its own (protocol document, 7.1).
-        convert = partial(values.remote, defaultPort=ownPort)
         if element.attributes.get("remote_scheduler"):
-            remotes.append(self.value(element, "remote_scheduler", convert, ("", 0)))
+            remotes.append(self._remote(element, ownPort))
         rotates = self.value(element, "select", _select, False)
         for several in self.children(element, ("remote_schedulers",)):
             self.attributes(several, ("select",))
@@ -158,13 +45,13 @@ class ObjectReader(PartReader):
                 periods = unsupported.REMOTE_SCHEDULER_ATTRIBUTES
                 self.attributes(child, ("remote_scheduler",), periods)
                 self.required(child, "remote_scheduler")
-                remotes.append(self.value(child, "remote_scheduler", convert, ("", 0)))
+                remotes.append(self._remote(child, ownPort))
         host, port = remotes[0] if remotes else ("", 0)
         return ConfiguredClass(
             name,
             host,
             port,
-            self.value(element, "max_processes", _count, MAX_PROCESSES),
+            self.value(element, "max_processes", count, MAX_PROCESSES),
             self.place(element),
             tuple(dict.fromkeys(remotes[1:])),
             rotates,
@@ -181,13 +68,15 @@ class ObjectReader(PartReader):
         known = ("name", "title", "visible", "orders_recoverable")
         self.attributes(element, known, unsupported.CHAIN_ATTRIBUTES)
         nodes: dict[str, ConfiguredNode] = {}
-        names = ("job_chain_node", "job_chain_node.end")
+        names = ("job_chain_node", "job_chain_node.end", "file_order_sink")
         for child in self.children(element, names, unsupported.CHAIN_ELEMENTS):
             state = self.printable(child, self.required(child, "state"))
             if child.name == "job_chain_node":
                 self.attributes(child, _NODE_ATTRIBUTES, unsupported.NODE_ATTRIBUTES)
-            else:
+            elif child.name == "job_chain_node.end":
                 self.attributes(child, ("state",))
+            else:
+                self.attributes(child, ("state",), unsupported.SINK_ATTRIBUTES)
             list(self.children(child, (), unsupported.NODE_ELEMENTS))
             node = ConfiguredNode(
                 state,
@@ -205,26 +94,27 @@ class ObjectReader(PartReader):
             element.attributes.get("title", ""),
             _linked(list(nodes.values())),
             self.place(element),
-            self.value(element, "visible", _visible, True),
-            self.value(element, "orders_recoverable", values.yesNo, True),
+            self.value(element, "visible", visible, True),
+            self.value(element, "orders_recoverable", values.boolean, True),
         )
 
     def order(self, element: Element, chain: str, identifier: str) -> ConfiguredOrder:
         """
         An C{<order>}.
         """
-        known = ("id", "job_chain", "title", "state", "end_state", "priority")
+        known = ("id", "job_chain", "title", "state", "end_state", "priority", "at")
         self.attributes(element, known, unsupported.ORDER_ATTRIBUTES)
         parameters: Pairs = ()
         waits = False
+        at = 0.0
+        if element.attributes.get("at", "now") != "now":
+            at = self.value(element, "at", values.date, 0.0)
         parts = ("params", "payload", "run_time")
         for child in self.children(element, parts, unsupported.ORDER_ELEMENTS):
             if child.name == "run_time":
                 # Nothing is said there of when it runs: it runs when it is told to.
                 waits = True
-                if child.attributes or child.children:
-                    told = f"<{child.name}> in <{element.name}> is not supported yet"
-                    self.warn(child, f"in {element.name}", told)
+                at = self.runTime(child, element) or at
             elif child.name == "params":
                 parameters = self.values(child, "param")
             else:
@@ -240,36 +130,27 @@ class ObjectReader(PartReader):
             self.value(element, "priority", values.integer, 0),
             parameters,
             waits,
+            at,
         )
 
     def _state(self, element: Element, attribute: str) -> str:
         return self.printable(element, element.attributes.get(attribute, "").strip())
 
-    def _script(self, element: Element) -> str:
-        self.attributes(element, ("language",))
-        language = self.required(element, "language")
-        if language.lower() != "shell":
-            raise self.error(element, f'expected <script language="shell">, found {language!r}')
-        text = self.text(element).strip()
-        if not text:
-            raise self.error(element, "expected a shell script in <script>, found nothing")
-        return text
+    def _remote(self, element: Element, ownPort: int | None) -> tuple[str, int]:
+        """
+        The address of a remote. JobScheduler 1.9 wants http:// before each of
+        several.
+        """
 
-    def _process(self, element: Element) -> tuple[str, Pairs]:
-        known = ("file", "param", "ignore_error", "ignore_signal")
-        self.attributes(element, known, unsupported.PROCESS_ATTRIBUTES)
-        environment: Pairs = ()
-        for child in self.children(element, ("environment",)):
-            environment = self.values(child, "variable")
-        words = [self.required(element, "file"), *self.value(element, "param", values.words, [])]
-        # The remote's shell puts in what its environment has for $NAME, as the
-        # original does; all else stands for itself.
-        return "exec " + " ".join(map(_quoted, words)), environment
+        def convert(text: str) -> tuple[str, int]:
+            # Without a port JobScheduler takes its own (protocol document, 7.1).
+            if not text.startswith("http://"):
+                return values.remote(text, ownPort)
+            found = values.remote(text.removeprefix("http://").removesuffix("/"))
+            self.warn(element, "http", f"http:// in {text!r}, we do not speak HTTP to remotes")
+            return found
 
-
-def _quoted(word: str) -> str:
-    escaped = re.sub(r'["\\`]|\$(?![A-Za-z_{])', r"\\\g<0>", word)
-    return f'"{escaped}"'
+        return self.value(element, "remote_scheduler", convert, ("", 0))
 
 
 def _linked(nodes: list[ConfiguredNode]) -> tuple[ConfiguredNode, ...]:
@@ -290,28 +171,6 @@ def _linked(nodes: list[ConfiguredNode]) -> tuple[ConfiguredNode, ...]:
     )
 
 
-def _signals(text: str) -> frozenset[int]:
-    if text == "all":
-        return frozenset(range(1, 65))
-    if text == "no":
-        return frozenset()
-    found = set()
-    for word in text.replace(",", " ").split():
-        name = word.upper()
-        name = name if name.startswith("SIG") else f"SIG{name}"
-        if word.isdecimal() and 0 < int(word) < 65:
-            found.add(int(word))
-        elif name in Signals.__members__:
-            found.add(int(Signals[name]))
-        else:
-            raise ValueError(f"expected all or names of signals, found {word!r}")
-    return frozenset(found)
-
-
-def _delayOrStop(text: str) -> float:
-    return STOP if text.lower() == "stop" else values.duration(text)
-
-
 def _select(text: str) -> bool:
     if text not in ("first", "next"):
         raise ValueError(f"expected first or next, found {text!r}")
@@ -329,9 +188,3 @@ def _onError(text: str) -> str:
     if text not in ("", "suspend", "setback"):
         raise ValueError(f"expected suspend or setback, found {text!r}")
     return text
-
-
-def _visible(text: str) -> bool:
-    if text not in ("yes", "no", "never"):
-        raise ValueError(f"expected yes, no or never, found {text!r}")
-    return text == "yes"

@@ -96,8 +96,12 @@ class PartReader(Reader):
             name = self.printable(element, self.required(element, "name"))
             if "=" in name:
                 raise self.error(element, f"expected a name without =, found {name!r}")
-            # JobScheduler compares the names of parameters without regard to case.
-            self.add(found, name.lower() if child == "param" else name, element, element)
+            # JobScheduler compares the names of parameters without regard to case,
+            # and the last one of several counts.
+            key = name.lower() if child == "param" else name
+            if key in found:
+                self.warn(element, f"{name} twice", f"a value of {name!r} before this one")
+            found[key] = element
         return [(element.attributes["name"].strip(), element) for element in found.values()]
 
     def add(self, known: dict[str, _T], name: str, value: _T, element: Element) -> None:

@@ -104,7 +104,8 @@ class Reader:
         Warn about attributes whose names are not known.
         """
         for name, value in element.attributes.items():
-            if name in known:
+            # Editors write where the schema is.
+            if name in known or name.startswith(("xmlns", "xsi:", "xml:")):
                 continue
             if name not in unsupported:
                 self.warn(element, f"@{name}", f"attribute {name} of <{element.name}> is not known")

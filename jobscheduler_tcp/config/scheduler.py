@@ -90,13 +90,15 @@ class _SchedulerReader(ObjectReader):
         config = found[0]
         known = (
             "spooler_id",
+            "port",
             "tcp_port",
             "ip_address",
             "configuration_directory",
             "include_path",
         )
         self.attributes(config, known, unsupported.CONFIG_ATTRIBUTES)
-        port = self.value(config, "tcp_port", _port, None)
+        # For TCP and UDP, as the original's installation writes it.
+        port = self.value(config, "tcp_port", _port, self.value(config, "port", _port, None))
         self._directories(config)
         sections = ("security", "process_classes", "params", "jobs", "job_chains")
         for section in self.children(config, sections, unsupported.CONFIG_ELEMENTS):
@@ -165,7 +167,7 @@ class _SchedulerReader(ObjectReader):
 
     def _security(self, section: Element) -> None:
         self.attributes(section, ("ignore_unknown_hosts",))
-        ignore = self.value(section, "ignore_unknown_hosts", values.yesNo, True)
+        ignore = self.value(section, "ignore_unknown_hosts", values.boolean, True)
         for element in self.children(section, ("allowed_host",)):
             self.attributes(element, ("host", "level", "callback_hosts"))
             host = self.required(element, "host")

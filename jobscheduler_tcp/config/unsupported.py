@@ -21,7 +21,7 @@ NOTHING: Unsupported = {}
 
 CONFIG_ATTRIBUTES = _never("""
     central_configuration_directory db dtd java_class_path java_options log_dir
-    mail_xslt_stylesheet main_scheduler param port priority_max supervisor
+    mail_xslt_stylesheet main_scheduler param priority_max supervisor
     time_zone timezone udp_port
 """)
 CONFIG_ELEMENTS = _never("""
@@ -51,19 +51,22 @@ CHAIN_ATTRIBUTES: Unsupported = {
     "distributed": ("no",),
     "replace": ("yes",),
 }
-CHAIN_ELEMENTS = _never("file_order_source file_order_sink job_chain_node.job_chain")
+CHAIN_ELEMENTS = _never("file_order_source job_chain_node.job_chain")
+# A sink is an end state; what becomes of the file is not our business.
+SINK_ATTRIBUTES = _never("move_to remove")
+SCRIPT_ATTRIBUTES = _never("com_class encoding filename java_class java_class_path use_engine")
 NODE_ATTRIBUTES: Unsupported = {
     **_never("priority stopped suspend"),
     "action": ("process",),
 }
 NODE_ELEMENTS = _never("on_return_codes params")
 ORDER_ATTRIBUTES: Unsupported = {
-    **_never("at job web_service suspended"),
+    **_never("job web_service suspended"),
     "replace": ("yes",),
 }
 ORDER_ELEMENTS = _never("xml_payload")
 PROCESS_ATTRIBUTES = _never("log_file")
 # An element without attributes and content, as <run_time/>, asks for nothing.
 JOB_ELEMENTS = _never("""
-    commands holidays lock.use monitor monitor.use run_time settings start_when_directory_changed
+    commands holidays lock.use monitor monitor.use settings start_when_directory_changed
 """)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from datetime import datetime
 from ipaddress import ip_address
 
 from jobscheduler_tcp.callbackhosts import callbackHost
@@ -16,6 +17,8 @@ from jobscheduler_tcp.messages import CallbackMode
 # Seconds that a port rests whose connection we closed first: Linux's TIME_WAIT,
 # and what JobScheduler's public article plans for.
 _SYSTEM_RELEASE_TIME = 60.0 if sys.platform == "linux" else 120.0
+
+_DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})[ T]([0-9]{2}):([0-9]{2})(?::([0-9]{2}))?")
 
 # The lowest port that needs no privileges.
 _LOWEST_CALLBACK_PORT = 1024
@@ -40,6 +43,13 @@ def yesNo(text: str) -> bool:
     return text == "yes"
 
 
+def boolean(text: str) -> bool:
+    """
+    The same, also as XML Schema writes them.
+    """
+    return text in ("true", "1") or (text not in ("false", "0") and yesNo(text))
+
+
 def duration(text: str) -> float:
     """
     Seconds, C{HH:MM}, C{HH:MM:SS} or C{never}, which is 0.
@@ -53,6 +63,20 @@ def duration(text: str) -> float:
         raise ValueError(f"expected seconds, HH:MM, HH:MM:SS or never, found {text!r}")
     hours, minutes, seconds = (int(part or 0) for part in found.groups())
     return float(hours * 3600 + minutes * 60 + seconds)
+
+
+def date(text: str) -> float:
+    """
+    C{YYYY-MM-DD HH:MM[:SS]} in local time, as seconds since 1970.
+    """
+    found = _DATE.fullmatch(text)
+    if found is not None:
+        year, month, day, hour, minute, second = (int(part or 0) for part in found.groups())
+        try:
+            return datetime(year, month, day, hour, minute, second).timestamp()
+        except (ValueError, OverflowError):
+            pass
+    raise ValueError(f"expected YYYY-MM-DD HH:MM:SS, found {text!r}")
 
 
 def releaseTime(text: str) -> float:

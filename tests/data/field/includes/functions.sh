@@ -1,0 +1,3 @@
+say() {
+  echo "included: $1"
+}

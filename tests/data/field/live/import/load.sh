@@ -1,0 +1,2 @@
+say "load of $SCHEDULER_PARAM_FILE for order $SCHEDULER_ORDER_ID"
+echo rows=42 >> "$SCHEDULER_RETURN_VALUES"
