@@ -17,6 +17,7 @@ from resource import RLIMIT_NOFILE, getrlimit
 from time import perf_counter
 from typing import Any
 
+from benchmarks.answers import answers
 from benchmarks.figures import Report
 from benchmarks.floor import PROGRAM, Floor, FloorProgram
 from benchmarks.ours import Figures, Ours, childrenTime, ours, timeOfVersion
@@ -57,9 +58,10 @@ class Size:
     lines: int = 1_000_000
     versions: int = 3
     strangers: int = 1000
+    orders: int = 10_000
 
 
-SMOKE = Size(20, 5, 30, (20,), 20, 2**20, 1000, 1, 20)
+SMOKE = Size(20, 5, 30, (20,), 20, 2**20, 1000, 1, 20, 50)
 
 
 class Round:
@@ -252,6 +254,13 @@ class Round:
         for _ in range(self._size.versions):
             self._report.add("jsremote version", "ms", timeOfVersion() * 1e3)
 
+    def commands(self) -> None:
+        """
+        A client that has many orders is asked everything.
+        """
+        for question, seconds in answers(self._size.orders, self._size.versions).items():
+            self._report.add(f"{self._size.orders:,} orders: `{question}`", "ms", seconds * 1e3)
+
 
 class bulk:  # noqa: N801 - a context manager
     """
@@ -319,4 +328,5 @@ MEASUREMENTS: dict[str, Callable[[Round], None]] = {
     "output": Round.output,
     "strangers": Round.strangers,
     "version": Round.version,
+    "commands": Round.commands,
 }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -133,11 +134,17 @@ def timestamp(seconds: float) -> str:
     """
     Write a time as an engine does, in local time: C{2026-11-22 09:24:08.584}.
     """
-    return f"{secondstamp(seconds)}.{int(seconds % 1 * 1000):03}"
+    return f"{_secondstamp(int(seconds))}.{int(seconds % 1 * 1000):03}"
 
 
 def secondstamp(seconds: float) -> str:
     """
     The same without its fraction.
     """
+    return _secondstamp(int(seconds))
+
+
+@lru_cache(1024)
+def _secondstamp(seconds: int) -> str:
+    # Much of a long answer happened in the same second.
     return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))

@@ -10,6 +10,7 @@ import platform
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 
 from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client import said
@@ -195,7 +196,8 @@ class _View:
         self._what = what
         self._overview = Overview(scheduler.tasks.alive.values())
         most = said.integer(command, "max_orders")
-        self._most = LISTED if most is None else max(0, min(most, MOST_LISTED))
+        self._most = None if most is None else max(0, min(most, MOST_LISTED))
+        self._left = {"job_orders": LISTED, "job_chain_orders": LISTED}
         history = said.integer(command, "max_task_history")
         self._history = LISTED if history is None else max(0, history)
         self._orders: dict[str, list[Order]] | None = None
@@ -213,8 +215,9 @@ class _View:
         configured = job.configured
         orders = None
         if configured.order:
-            shown = self._most if "job_orders" in self._what else 0
-            orders = queueElement(self._waiting(job.name), shown, self._what, times=False)
+            waiting = self._waiting(job.name)
+            shown = self._shown("job_orders", len(waiting))
+            orders = queueElement(waiting, shown, self._what, times=False)
         over = []
         if "task_history" in self._what:
             tasks = reversed(self._scheduler.tasks.over)
@@ -242,12 +245,26 @@ class _View:
 
     def chain(self, chain: ConfiguredChain) -> Element:
         orders = self._scheduler.book.orders(chain.name)
-        return chainElement(chain, orders, self._worker, most=self._most, what=self._what)
+        shown = partial(self._shown, "job_chain_orders")
+        return chainElement(chain, orders, self._worker, shown=shown, what=self._what)
 
     def _worker(self, name: str) -> Element | None:
         if "job_chain_jobs" not in self._what or name not in self._scheduler.jobs:
             return None
         return self.job(self._scheduler.jobs[name])
+
+    def _shown(self, where: str, count: int) -> int:
+        """
+        How many orders of a queue are shown. If nobody says how many, an answer
+        has not more than can be made without holding everything else up.
+        """
+        if where not in self._what:
+            return 0
+        if self._most is not None:
+            return self._most
+        shown = min(count, self._left[where])
+        self._left[where] -= shown
+        return shown
 
     def _waiting(self, job: str) -> list[Order]:
         if self._orders is None:

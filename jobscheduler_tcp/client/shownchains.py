@@ -22,7 +22,7 @@ def chainElement(
     orders: Iterable[Order],
     job: Callable[[str], Element | None],
     *,
-    most: int,
+    shown: Callable[[int], int],
     what: What,
 ) -> Element:
     """
@@ -30,7 +30,7 @@ def chainElement(
 
     @param job: the element of a job, if jobs shall be shown and there is one of
         that name.
-    @param most: how many orders of each node are shown.
+    @param shown: how many orders are shown of so many at a node.
     """
     at: dict[str, list[Order]] = {node.state: [] for node in chain.nodes}
     count = running = 0
@@ -51,7 +51,6 @@ def chainElement(
     attributes["state"] = "running"
     attributes["orders_recoverable"] = "yes" if chain.recoverable else "no"
     children = [fileBased(chain.source)]
-    shown = most if "job_chain_orders" in what else 0
     for node in chain.nodes:
         facts = {
             "state": node.state,
@@ -63,7 +62,8 @@ def chainElement(
         }
         child = element("job_chain_node", {name: value for name, value in facts.items() if value})
         if node.job:
-            child.children.append(queueElement(at[node.state], shown, what, times=True))
+            queue = at[node.state]
+            child.children.append(queueElement(queue, shown(len(queue)), what, times=True))
             worker = job(node.job)
             child.children += [worker] if worker is not None else []
         children.append(child)

@@ -14,6 +14,9 @@ from jobscheduler_tcp.client.what import What
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.wire.documents import Element, element
 
+# The same for all: an order is not a file.
+_NO_FILE = element("file_based", {"state": "not_initialized"}, [element("requisites")])
+
 
 def orderElement(order: Order, what: What = frozenset()) -> Element:
     """
@@ -43,23 +46,25 @@ def orderElement(order: Order, what: What = frozenset()) -> Element:
         attributes["setback" if order.setBack else "at"] = _time(order.at)
     if order.setbacks:
         attributes["setback_count"] = str(order.setbacks)
-    attributes |= _yes(
-        suspended=order.suspended,
-        touched=order.touched,
-        lost=order.lost,
-        replaced=order.successor is not None,
-        removed=order.removed,
-    )
+    for name, value in (
+        ("suspended", order.suspended),
+        ("touched", order.touched),
+        ("lost", order.lost),
+        ("replaced", order.successor is not None),
+        ("removed", order.removed),
+    ):
+        if value:
+            attributes[name] = "yes"
     if order.began:
         attributes["start_time"] = timestamp(order.began)
     if order.ended:
         attributes["end_time"] = timestamp(order.ended)
-    children = [element("file_based", {"state": "not_initialized"}, [element("requisites")])]
+    children = [_NO_FILE]
     if "payload" in what and order.parameters:
         children.append(element("payload", {}, [paramsElement(order.parameters)]))
     if "log" in what:
         children.append(element("log", {"level": "info"}))
-    return element("order", attributes, children)
+    return Element("order", attributes, children)
 
 
 def queueElement(orders: Sequence[Order], most: int, what: What, *, times: bool) -> Element:
@@ -75,10 +80,6 @@ def queueElement(orders: Sequence[Order], most: int, what: What, *, times: bool)
         first = min(free, default=NEVER)
         attributes["next_start_time"] = _time(first)
     return element("order_queue", attributes, [orderElement(each, what) for each in orders[:most]])
-
-
-def _yes(**flags: bool) -> dict[str, str]:
-    return {name: "yes" for name, value in flags.items() if value}
 
 
 def _time(seconds: float) -> str:

@@ -12,8 +12,8 @@ from jobscheduler_tcp.client.order import Pairs
 from jobscheduler_tcp.config.model import Source
 from jobscheduler_tcp.wire.documents import Element, element
 
-# How many tasks or orders one list shows if nobody says otherwise, and at most;
-# the counts are of all.
+# How many tasks one list shows, and orders all lists of a kind together, if nobody
+# says otherwise; and orders of one list at most. The counts are of all.
 LISTED = 1000
 MOST_LISTED = 10000
 

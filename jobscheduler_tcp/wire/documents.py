@@ -19,6 +19,8 @@ _PROLOG_ENCODING = re.compile(rb"<\?xml[^>]*?\sencoding\s*=\s*[\"']([^\"'>]*)[\"
 
 # What XML 1.0 (2.2) does not allow, not even as a reference.
 _FORBIDDEN = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# What cannot stand between two quotes as it is.
+_ESCAPED = re.compile('[&<>"\x00-\x1f\ud800-\udfff\ufffe\uffff]')
 _IN_TEXT = str.maketrans({"&": "&amp;", "<": "&lt;", ">": "&gt;", "\r": "&#13;"})
 _IN_ATTRIBUTE = _IN_TEXT | str.maketrans({'"': "&quot;", "\t": "&#9;", "\n": "&#10;"})
 
@@ -203,13 +205,16 @@ def error(code: str, text: str, **attributes: str) -> Element:
 
 
 def _write(node: Element, parts: list[str]) -> None:
-    parts.append(f"<{node.name}")
-    for name, value in node.attributes.items():
-        parts.append(f' {name}="{escapeAttribute(value)}"')
+    attributes = node.attributes
+    if _ESCAPED.search("".join(attributes.values())) is not None:
+        attributes = {name: escapeAttribute(value) for name, value in attributes.items()}
+    said = "".join([f' {name}="{value}"' for name, value in attributes.items()])
     if not node.children and not node.text:
-        parts.append("/>")
+        parts.append(f"<{node.name}{said}/>")
         return
-    parts.append(f">{escapeText(node.text)}")
+    parts.append(f"<{node.name}{said}>")
+    if node.text:
+        parts.append(escapeText(node.text))
     for child in node.children:
         _write(child, parts)
     parts.append(f"</{node.name}>")
