@@ -16,7 +16,6 @@ from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
 from jobscheduler_tcp.wire.classic import (
     Call,
     CallAnswer,
-    KeepAlive,
     decodeAnswer,
     decodeCall,
     encodeAnswer,
@@ -41,20 +40,18 @@ class ObjectConversation:
     """
 
     def __init__(self, role: Role) -> None:
-        self._role = role
+        self._begins = role is Role.CLIENT
         self._frames = FrameDecoder(MAX_MESSAGE)
         self._heard: deque[bytes] = deque()
-        # True where the call is ours.
-        self._calls: list[tuple[bool, Call]] = []
+        # Ours; None stands for one of the peer's.
+        self._calls: list[Call | None] = []
 
     @property
     def ourTurn(self) -> bool:
         """
         Whether it is for us to say something.
         """
-        if self._calls:
-            return not self._calls[-1][0]
-        return self._role is Role.CLIENT
+        return self._calls[-1] is None if self._calls else self._begins
 
     @property
     def idle(self) -> bool:
@@ -72,7 +69,7 @@ class ObjectConversation:
         if not self.ourTurn:
             raise LocalProtocolError(f"cannot call {type(call).__name__}: an answer is awaited")
         data = frame(encodeCall(call))
-        self._calls.append((True, call))
+        self._calls.append(call)
         return data
 
     def answer(self, answer: CallAnswer) -> bytes:
@@ -81,7 +78,7 @@ class ObjectConversation:
 
         @raise LocalProtocolError: there is none.
         """
-        if not self._calls or self._calls[-1][0]:
+        if not self._calls or self._calls[-1] is not None:
             raise LocalProtocolError(f"cannot say {type(answer).__name__}: nothing was called")
         data = frame(encodeAnswer(answer))
         self._calls.pop()
@@ -94,7 +91,11 @@ class ObjectConversation:
         @raise RemoteProtocolError: a message is too long, or more of them came
             than the peer could have said without hearing us.
         """
-        self._heard.extend(self._frames.feed(data))
+        payload = self._frames.whole(data)
+        if payload is not None:
+            self._heard.append(payload)
+        else:
+            self._heard.extend(self._frames.feed(data))
         if len(self._heard) > MAX_AHEAD:
             raise RemoteProtocolError("Z-REMOTE-127  messages come before the last was answered")
 
@@ -107,25 +108,25 @@ class ObjectConversation:
             connection is sound, and it is our turn to answer.
         @raise RemoteProtocolError: hang up.
         """
-        if self.ourTurn or not self._heard:
+        calls = self._calls
+        if not self._heard or self.ourTurn:
             return None
         payload = self._heard.popleft()
         if not payload:
             raise RemoteProtocolError("Z-REMOTE-109  the message is empty")
         if not isCall(payload):
-            if not self._calls:
+            answered = calls.pop() if calls else None
+            if answered is None:
                 raise RemoteProtocolError("Z-REMOTE-106  an answer came, but nothing was called")
-            return decodeAnswer(payload, self._calls.pop()[1])
-        if len(self._calls) >= MAX_DEPTH:
+            return decodeAnswer(payload, answered)
+        if len(calls) >= MAX_DEPTH:
             raise RemoteProtocolError("calls are nested too deep")
+        # Also one that cannot be read is to be answered, and the turn is ours.
+        calls.append(None)
         try:
-            call = decodeCall(payload)
+            return decodeCall(payload)
         except RemoteProtocolError as error:
-            # To be answered, and the turn is ours: any call will do for that.
-            self._calls.append((False, KeepAlive()))
             raise MisunderstoodCall(str(error)) from error
-        self._calls.append((False, call))
-        return call
 
 
 class MisunderstoodCall(RemoteProtocolError):

@@ -50,6 +50,18 @@ class FrameTests(SynchronousTestCase):
         """
         self.assertEqual(frame(b"abc"), b"\0\0\0\3abc")
 
+    def test_whole(self) -> None:
+        """
+        What is one frame is taken at once; anything else is left to be fed.
+        """
+        decoder = FrameDecoder(3)
+        for payload in (b"", b"abc"):
+            self.assertEqual(decoder.whole(frame(payload)), payload)
+        for data in (b"", b"\0\0\0", frame(b"abc")[:6], frame(b"") + b"\0", frame(b"abcd")):
+            self.assertIsNone(decoder.whole(data))
+        self.assertEqual(list(decoder.feed(b"\0\0\0\1")), [])
+        self.assertIsNone(decoder.whole(frame(b"abc")))
+
     def test_limit(self) -> None:
         """
         A payload may be as long as the limit, and is refused by its length, before

@@ -4,7 +4,7 @@ What travels inside the calls of a shell job.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -216,6 +216,50 @@ class ResultTests(SynchronousTestCase):
         """
         for text in ("", "no", "<process.result exit_code='x'/>", "<a>"):
             self.assertRaises(RemoteProtocolError, decodeResult, text)
+
+
+class SpellingTests(SynchronousTestCase):
+    """
+    The spelling of the engines is read without a parser, any other with one.
+    """
+
+    @settings(deadline=None, max_examples=300)
+    @given(st.data())
+    def test_sameMeaning(self, data: st.DataObject) -> None:
+        """
+        Whatever stands in a document, both find the same in it, or refuse it.
+        """
+        any_ = st.text(st.characters(max_codepoint=255), max_size=8)
+        job = ShellJob(script=data.draw(any_), environment=data.draw(pairs))
+        texts: list[tuple[Callable[[str], object], str]] = [
+            (decodeVariables, encodeVariables(data.draw(st.lists(st.tuples(any_, any_))))),
+            (decodeResult, encodeResult(StepResult(data.draw(st.integers(-300, 300))))),
+        ]
+        for element in encodeConstruct(job):
+            for key in ("script", "environment"):
+                if str(element.value).startswith(f"{key}="):
+                    texts.append((self.constructed(key), element.value.removeprefix(f"{key}=")))
+        for decode, text in texts:
+            at = data.draw(st.integers(0, len(text)))
+            changed = text[:at] + data.draw(any_) + text[at + data.draw(st.integers(0, 1)) :]
+            for each in (text, changed):
+                other = each.replace("?>\n<", "?>\n <")
+                self.assertEqual(self.found(decode, each), self.found(decode, other), each)
+
+    def constructed(self, key: str) -> Callable[[str], object]:
+        """
+        What reads an element of construct.
+        """
+        return lambda text: decodeConstruct(variants((bstr(f"{key}={text}"),)))
+
+    def found(self, decode: Callable[[str], object], text: str) -> object:
+        """
+        What is found in a document.
+        """
+        try:
+            return decode(text)
+        except RemoteProtocolError:
+            return None
 
 
 class InvokeTests(SynchronousTestCase):

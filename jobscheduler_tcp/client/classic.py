@@ -160,7 +160,15 @@ class ClassicCallbackProtocol(Protocol):
             return
         try:
             self._conversation.hear(data)
-            while (message := self._next()) is not None:
+            while not self._closing:
+                try:
+                    message = self._conversation.next()
+                except MisunderstoodCall as error:
+                    code, _, text = str(error).partition("  ")
+                    self._answer(failed(code, text))
+                    continue
+                if message is None:
+                    break
                 self._heard(message)
         except RemoteProtocolError as error:
             self._hangUp(error)
@@ -201,15 +209,6 @@ class ClassicCallbackProtocol(Protocol):
         self._log.warn("Hung up on {peer}: {error}", peer=self.transport.getPeer(), error=error)
         self._reason = Failure(error)
         self.abort()
-
-    def _next(self) -> Call | CallAnswer | None:
-        while not self._closing:
-            try:
-                return self._conversation.next()
-            except MisunderstoodCall as error:
-                code, _, text = str(error).partition("  ")
-                self._answer(failed(code, text))
-        return None
 
     def _heard(self, message: Call | CallAnswer) -> None:
         match message:

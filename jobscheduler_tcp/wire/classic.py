@@ -49,6 +49,8 @@ MEMBER_NOT_FOUND = 0x80020003
 UNKNOWN_NAME = 0x80020006
 BAD_VARIANT_TYPE = 0x80020008
 
+_CALL_CLASSES = frozenset({b"S", b"O", b"K"})
+
 _INT32 = Struct(">i")
 _INT64 = Struct(">q")
 _RESULT = Struct(">I")
@@ -277,7 +279,7 @@ def isCall(payload: bytes) -> bool:
     """
     Whether a message is a call; all else answers the last call (4.3).
     """
-    return payload[:1] in (b"S", b"O", b"K")
+    return payload[:1] in _CALL_CLASSES
 
 
 def encodeCall(call: Call) -> bytes:

@@ -81,6 +81,16 @@ class FrameDecoder:
         if start < available:
             self._keep(memoryview(data)[start:] if available - start >= _SHORT else data[start:])
 
+    def whole(self, data: bytes) -> bytes | None:
+        """
+        The payload, if these bytes are one frame and nothing else, as they are
+        where the ends speak in turn. Else they are still to be fed.
+        """
+        size = len(data) - _LENGTH.size
+        if self._kept or not 0 <= size <= self.limit or _LENGTH.unpack_from(data)[0] != size:
+            return None
+        return data[_LENGTH.size :]
+
     def takeBeginning(self, firsts: bytes) -> tuple[memoryview, int] | None:
         """
         Take out the beginning of a payload that is not complete, if it is long
