@@ -29,6 +29,7 @@ class Spent:
     """
     Processor seconds.
 
+    @ivar remote: with the processes that start tasks for it.
     @ivar tasks: of the processes of tasks, as far as they were waited for.
     """
 
@@ -109,10 +110,11 @@ class Ours:
         """
         Processor time so far.
         """
+        remote = [self.remote.pid, *spawnersOf(self.remote.pid)]
         return Spent(
             processorTime(self.driver.pid),
-            processorTime(self.remote.pid),
-            childrenTime(self.remote.pid),
+            sum(map(processorTime, remote)),
+            sum(map(childrenTime, remote)),
         )
 
     def resident(self) -> tuple[int, int]:
@@ -143,6 +145,21 @@ def processorTime(pid: int) -> float:
     for thread in Path(f"/proc/{pid}/task").iterdir():
         total += int((thread / "schedstat").read_text().split()[0])
     return total / 1e9
+
+
+def spawnersOf(pid: int) -> list[int]:
+    """
+    The processes that start tasks for a remote.
+    """
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(child) for child in children if b"spawning.py" in _arguments(child)]
+
+
+def _arguments(pid: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:  # it is over
+        return b""
 
 
 def childrenTime(pid: int) -> float:

@@ -172,6 +172,12 @@ class LaunchFailed(JobSchedulerError):
         self.errno = errno
 
 
+class LaunchLost(LaunchFailed):
+    """
+    Whether the program of a task was started, and ran, is not known.
+    """
+
+
 class NoConfirmation(JobSchedulerError):
     """
     There is no confirmation connection, so no task was asked for.

@@ -295,7 +295,8 @@ class ProcessExit:
     How the main process of a task ended.
 
     @ivar exitCode: C{None} if a signal ended it.
-    @ivar signal: C{None} if it exited.
+    @ivar signal: C{None} if it exited. Both are C{None} if it is not known how it
+        ended.
     @ivar note: one line for people, such as who still holds its output open.
     @ivar userSeconds: processor time, with waited-for children.
     @ivar maxResident: bytes.
@@ -333,7 +334,8 @@ class ITaskReceiver(Interface):
 
     def processNotStarted(error: LaunchFailed) -> None:
         """
-        Nothing was executed, and nothing more will be told.
+        Nothing was executed, unless the error is a L{LaunchLost
+        <jobscheduler_tcp.errors.LaunchLost>}, and nothing more will be told.
         """
 
     def outputReceived(stream: Stream, data: bytes) -> None:

@@ -52,6 +52,9 @@ if TYPE_CHECKING:
 # Twice this is kept of freed memory; the buffers of a connection are smaller.
 _KEPT = 4 * 1024 * 1024
 
+# Processes that start tasks for a remote, when many live (remote.spawner).
+_SPAWNERS = 1
+
 
 class Options(usage.Options):
     """
@@ -241,7 +244,7 @@ def _remote(
 
     return RemoteService(
         cast(IDialReactor, reactor),
-        ProcessLauncher(cast(ILaunchReactor, reactor)),
+        ProcessLauncher(cast(ILaunchReactor, reactor), spawners=_SPAWNERS),
         [server],
         allowedHosts(settings),
         callbackHosts=CallbackHosts(settings.callbackHosts.value),

@@ -477,7 +477,7 @@ class LaunchedProcessTests(PipeTestCase):
         """
         Start it, and hear so.
         """
-        self.process.start(self.execution, "")
+        self.process.start(self.execution)
         self.assertEqual(self.receiver.told, [])
         self.reactor.advance(0)
         self.assertEqual(self.told(), [("started", NOBODY)])
@@ -657,7 +657,7 @@ class LaunchedProcessTests(PipeTestCase):
         """
         A pause before the start holds, and so does one at the first piece.
         """
-        self.process.start(self.execution, "")
+        self.process.start(self.execution)
         self.process.resumeProducing()
         self.process.pauseProducing()
         os.write(self.stdout, b"out")

@@ -24,6 +24,7 @@ from twisted.internet.error import ConnectionAborted, ConnectionDone, Connection
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
+from jobscheduler_tcp.errors import LaunchLost
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import (
     IConfirmedTask,
@@ -31,6 +32,7 @@ from jobscheduler_tcp.interfaces import (
     ITaskReceiver,
     KillReport,
     Launch,
+    ProcessExit,
 )
 from jobscheduler_tcp.messages import (
     EndAcknowledged,
@@ -223,6 +225,31 @@ class LifeTests(TaskTestCase):
         self.assertIsNone(bench.listener.started)
         self.assertEqual(bench.ended.reason, Reason.START_FAILED)
         self.assertEqual((bench.ended.errno, bench.ended.note), (2, "no such directory"))
+        self.assertOver()
+
+    def test_startNotReported(self) -> None:
+        """
+        Where nobody knows whether the program was started, the task is lost.
+        """
+        bench = self.begin()
+        bench.dial()
+        bench.process.ended = True
+        bench.process.receiver.processNotStarted(LaunchLost("its starter was killed"))
+        bench.network.flush()
+        self.assertEqual(bench.ended.reason, Reason.LOST)
+        self.assertEqual(bench.ended.note, "its starter was killed")
+        self.assertOver()
+
+    def test_lostEnd(self) -> None:
+        """
+        Where nobody knows how the program ended, the task is lost.
+        """
+        bench = self.begin()
+        bench.run()
+        bench.process.ended = True
+        bench.process.receiver.processEnded(ProcessExit(None, None, "not known"))
+        bench.network.flush()
+        self.assertEqual((bench.ended.reason, bench.ended.note), (Reason.LOST, "not known"))
         self.assertOver()
 
     def test_launcherBroken(self) -> None:

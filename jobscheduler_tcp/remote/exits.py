@@ -10,14 +10,18 @@ import resource
 import sys
 from collections.abc import Callable
 
-from twisted.internet.interfaces import IDelayedCall, IReadDescriptor
+from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReadDescriptor
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobscheduler_tcp.interfaces import ILaunchReactor, ProcessExit
+from jobscheduler_tcp.remote.processes import readProcess
 
 # Seconds between two looks where the system does not tell.
 POLL_INTERVAL = 0.05
+
+# The same for a child of somebody who is gone.
+ORPHAN_INTERVAL = 0.5
 
 # The unit of ru_maxrss in bytes: getrusage(2) of Linux and the BSDs, and of macOS.
 _MAXRSS_UNIT = 1 if sys.platform == "darwin" else 1024
@@ -92,22 +96,14 @@ class ExitWatch:
         if self._rusage is None:
             self._wait()
         if self._rusage is None or self._status is None:
-            lost = "how the process ended is not known: somebody else waited for it"
-            return ProcessExit(None, None, "; ".join(filter(None, (lost, note))))
-        code = os.waitstatus_to_exitcode(self._status)
+            return _unknown("somebody else waited for it", note)
         resident = self._rusage.ru_maxrss
         if resident <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
             # Linux counts the memory that a child shared with us before it
             # became its own program: so this says nothing of the task.
             resident = 0
-        return ProcessExit(
-            exitCode=code if code >= 0 else None,
-            signal=-code if code < 0 else None,
-            note=note,
-            userSeconds=self._rusage.ru_utime,
-            systemSeconds=self._rusage.ru_stime,
-            maxResident=resident * _MAXRSS_UNIT,
-        )
+        usage = self._rusage
+        return _known(self._status, usage.ru_utime, usage.ru_stime, resident, note)
 
     def fileno(self) -> int:
         """
@@ -158,3 +154,114 @@ class ExitWatch:
         if pid:
             self._status, self._rusage = status, rusage
         return bool(pid)
+
+
+class ReportedExit:
+    """
+    The end of a child of another process, which reports it.
+
+    @ivar exited: called once when the child has exited. Its number may belong to
+        somebody else then.
+    @ivar reaped: whether it is.
+    """
+
+    __slots__ = (
+        "_call",
+        "_clock",
+        "_identity",
+        "_pid",
+        "_reported",
+        "_watching",
+        "exited",
+        "reaped",
+    )
+
+    def __init__(self, clock: IReactorTime, pid: int) -> None:
+        self._clock = clock
+        self._pid = pid
+        self._reported: tuple[int, float, float, int] | None = None
+        self._watching = False
+        self._identity: tuple[int, int] | None = None
+        self._call: IDelayedCall | None = None
+        self.reaped = False
+        self.exited: Callable[[], None] = _nothing
+
+    def start(self) -> None:
+        """
+        Watch.
+        """
+        self._watching = True
+        if self.reaped:
+            self.exited()
+
+    def stop(self) -> None:
+        """
+        Watch no more.
+        """
+        self._watching = False
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def report(self, status: int, user: float, system: float, resident: int) -> None:
+        """
+        It has exited.
+        """
+        self._reported = status, user, system, resident
+        self._over()
+
+    def orphaned(self) -> None:
+        """
+        Nobody will report any more.
+        """
+        process = readProcess(self._pid)
+        # It leads a session, as each task does: so it is no stranger.
+        if process is not None and process.alive and process.session == self._pid:
+            self._identity = process.identity
+            self._call = self._clock.callLater(ORPHAN_INTERVAL, self._look)
+        else:
+            self._over()
+
+    def reap(self, note: str = "") -> ProcessExit:
+        """
+        Tell how it ended.
+        """
+        if self._reported is None:
+            return _unknown("what started it was killed" if self.reaped else "it lives", note)
+        return _known(*self._reported, note)
+
+    def _look(self) -> None:
+        process = readProcess(self._pid)
+        if process is not None and process.alive and process.identity == self._identity:
+            self._call = self._clock.callLater(ORPHAN_INTERVAL, self._look)
+        else:
+            self._call = None
+            self._over()
+
+    def _over(self) -> None:
+        self.reaped = True
+        if self._watching:
+            self.exited()
+
+
+def _nothing() -> None:
+    """
+    Nobody wants to know yet.
+    """
+
+
+def _known(status: int, user: float, system: float, resident: int, note: str) -> ProcessExit:
+    code = os.waitstatus_to_exitcode(status)
+    return ProcessExit(
+        exitCode=code if code >= 0 else None,
+        signal=-code if code < 0 else None,
+        note=note,
+        userSeconds=user,
+        systemSeconds=system,
+        maxResident=resident * _MAXRSS_UNIT,
+    )
+
+
+def _unknown(why: str, note: str) -> ProcessExit:
+    lost = f"how the process ended is not known: {why}"
+    return ProcessExit(None, None, "; ".join(filter(None, (lost, note))))

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface import implementer
 
+from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     ILaunchReactor,
     ITaskProcess,
@@ -22,7 +23,7 @@ from jobscheduler_tcp.interfaces import (
     Launch,
 )
 from jobscheduler_tcp.messages import Stream
-from jobscheduler_tcp.remote.exits import ExitWatch
+from jobscheduler_tcp.remote.exits import ExitWatch, ReportedExit
 from jobscheduler_tcp.remote.kill import Family, Killer
 from jobscheduler_tcp.remote.pipes import InputPipe, OutputPipe
 from jobscheduler_tcp.remote.processes import PipeHolders
@@ -104,6 +105,7 @@ class LaunchedProcess:
         "_outputs",
         "_over",
         "_paused",
+        "_pending",
         "_reactor",
         "_receiver",
         "_turn",
@@ -135,19 +137,57 @@ class LaunchedProcess:
         self._paused = False
         self._exited = False
         self._ended = True  # as long as it is not started
+        # The kills of a process that is being started; None of any other.
+        self._pending: list[tuple[int, float, Deferred[KillReport]]] | None = None
         self._drain: _Drain | None = None
         self._turn: IDelayedCall | None = None
 
-    def start(self, execution: Execution, script: str) -> None:
+    def expect(self) -> None:
+        """
+        Another process is starting it, and L{started} or L{notStarted} will tell.
+        """
+        self._pending = []
+        self._family = Family(self.task, 0, reaped=True)
+        self._input = InputPipe(self._reactor, -1, self._receiver.inputTaken)
+
+    def started(self, execution: Execution, watch: ReportedExit | None = None) -> None:
+        """
+        It was started, which its receiver hears now.
+
+        @param watch: by which its exit is reported; by default it is our child.
+        """
+        pending, self._pending = self._pending, None
+        if watch is not None:
+            watch.exited = self._exitNoticed
+        self._run(execution, watch)
+        self._begin()
+        for signal, grace, killed in pending or ():
+            self.kill(signal, grace).chainDeferred(killed)
+
+    def notStarted(self, error: LaunchFailed) -> None:
+        """
+        It could not be started.
+        """
+        pending, self._pending = self._pending, None
+        self._over(self)
+        self._receiver.processNotStarted(error)
+        for _, _, killed in pending or ():
+            killed.callback(KillReport(0))
+
+    def start(self, execution: Execution) -> None:
         """
         The process runs. Its receiver hears of it in the next turn.
         """
+        self._input = InputPipe(self._reactor, -1, self._receiver.inputTaken)
+        self._run(execution)
+        self._turn = self._reactor.callLater(0, self._begin)
+
+    def _run(self, execution: Execution, watch: ReportedExit | None = None) -> None:
         reactor = self._reactor
-        self.script = script
         self._ended = False
         self._family = Family(self.task, execution.pid)
-        self._watch = ExitWatch(reactor, execution.pid, self._exitNoticed)
-        self._input = InputPipe(reactor, execution.stdin, self._receiver.inputTaken)
+        self._watch = watch or ExitWatch(reactor, execution.pid, self._exitNoticed)
+        self._input.attach(execution.stdin)
         self._outputs = tuple(
             OutputPipe(reactor, stream, descriptor, self._heard, self._streamEnded)
             for stream, descriptor in (
@@ -155,7 +195,6 @@ class LaunchedProcess:
                 (Stream.STDERR, execution.stderr),
             )
         )
-        self._turn = reactor.callLater(0, self._begin)
 
     @property
     def main(self) -> int:
@@ -190,20 +229,24 @@ class LaunchedProcess:
         """
         See L{ITaskProcess}.
         """
-        if not self._ended:
+        if not self._ended or self._pending is not None:
             self._input.write(data)
 
     def endInput(self) -> None:
         """
         See L{ITaskProcess}.
         """
-        if not self._ended:
+        if not self._ended or self._pending is not None:
             self._input.end()
 
     def kill(self, signal: int, grace: float) -> Deferred[KillReport]:
         """
         See L{ITaskProcess}.
         """
+        if self._pending is not None:
+            killed: Deferred[KillReport] = Deferred()
+            self._pending.append((signal, grace, killed))
+            return killed
         if self._ended:
             return succeed(KillReport(0))
         return self._killer.kill(self._family, signal, grace)

@@ -16,12 +16,15 @@ from jobscheduler_tcp.remote.kill import Killer
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.processes import PipeHolders
 from jobscheduler_tcp.remote.program import ScriptDirectory, execute, prepare
+from jobscheduler_tcp.remote.spawner import Spawners, Start
 
 # What a login shell gives; twistd as a daemon has 077, and tasks would inherit it.
 UMASK = 0o022
 
 # Seconds that C{stop} gives a task at most, even if its own grace is longer.
 STOP_GRACE = 5.0
+
+_STOPPED = "this remote is being stopped"
 
 
 @implementer(ITaskLauncher)
@@ -32,10 +35,16 @@ class ProcessLauncher:
     @param umask: of the tasks.
     @param scripts: where scripts are written to (in a directory of our own);
         by default where the system has temporary files.
+    @param spawners: how many processes there may be that do nothing but start
+        tasks, when many live; by default none.
     """
 
     def __init__(
-        self, reactor: ILaunchReactor, umask: int = UMASK, scripts: str | None = None
+        self,
+        reactor: ILaunchReactor,
+        umask: int = UMASK,
+        scripts: str | None = None,
+        spawners: int = 0,
     ) -> None:
         self._reactor = reactor
         self._umask = umask
@@ -43,6 +52,7 @@ class ProcessLauncher:
         self._processes: set[LaunchedProcess] = set()
         self._killer = Killer(reactor, lambda: {process.main for process in self._processes})
         self._holders = PipeHolders(reactor)
+        self._spawners = Spawners(reactor, umask, spawners, self._execute)
         self._stopped = False
 
     def launch(self, launch: Launch, receiver: ITaskReceiver) -> LaunchedProcess:
@@ -52,12 +62,12 @@ class ProcessLauncher:
         process = LaunchedProcess(
             launch, receiver, self._reactor, self._killer, self._holders, over=self._forget
         )
+        self._processes.add(process)
         try:
             self._start(process, launch)
         except LaunchFailed as error:
+            self._forget(process)
             self._reactor.callLater(0, receiver.processNotStarted, error)
-        else:
-            self._processes.add(process)
         return process
 
     def stop(self) -> Deferred[None]:
@@ -65,22 +75,36 @@ class ProcessLauncher:
         See L{ITaskLauncher}. Every task gets SIGTERM, and its grace.
         """
         self._stopped = True
+        self._spawners.refuse(LaunchFailed(_STOPPED))
         return Deferred.fromCoroutine(self._stop())
 
     def _start(self, process: LaunchedProcess, launch: Launch) -> None:
         if self._stopped:
-            raise LaunchFailed("this remote is being stopped")
+            raise LaunchFailed(_STOPPED)
         program = prepare(launch, self._scripts)
+        process.script = program.script
+        stdin = launch.work.stdin
+        living = len(self._processes) - 1
+        if not self._spawners.start(program, stdin, process, living):
+            process.start(execute(program, stdin, self._umask))
+
+    def _execute(self, start: Start) -> None:
+        """
+        Who was to start it is gone.
+        """
         try:
-            execution = execute(program, launch.work.stdin, self._umask)
-        except LaunchFailed:
-            self._scripts.discard(program.script)
-            raise
-        process.start(execution, program.script)
+            if self._stopped:
+                raise LaunchFailed(_STOPPED)
+            execution = execute(start.program, start.stdin, self._umask)
+        except LaunchFailed as error:
+            start.process.notStarted(error)
+        else:
+            start.process.started(execution)
 
     def _forget(self, process: LaunchedProcess) -> None:
         self._processes.discard(process)
-        self._scripts.discard(process.script)
+        if process.script:
+            self._scripts.discard(process.script)
 
     async def _stop(self) -> None:
         # What was launched in this turn is told of first.
@@ -92,4 +116,5 @@ class ProcessLauncher:
             await killed
         for process in processes:
             process.abandon()
+        await self._spawners.stop()
         self._scripts.remove()

@@ -189,6 +189,12 @@ class InputPipe:
         self._writing = False
         self._ending = False
 
+    def attach(self, descriptor: int) -> None:
+        """
+        The pipe was made.
+        """
+        self._descriptor = descriptor
+
     def start(self) -> None:
         """
         Write what there is.

@@ -187,6 +187,60 @@ def prepare(launch: Launch, scripts: ScriptDirectory) -> Program:
     return Program(arguments, environment, directory)
 
 
+class Pipes:
+    """
+    The pipes of a task, its ends and ours.
+
+    @raise LaunchFailed: there are no descriptors left.
+    """
+
+    __slots__ = ("ours", "theirs")
+
+    def __init__(self, stdin: bool) -> None:
+        self.ours: list[int] = []
+        self.theirs: list[int] = []
+        try:
+            for _ in ("stderr", "stdout"):
+                reading, writing = os.pipe()
+                self.ours.append(reading)
+                self.theirs.append(writing)
+            if stdin:
+                reading, writing = os.pipe()
+                self.ours.append(writing)
+                self.theirs.append(reading)
+            for descriptor in self.ours:
+                os.set_blocking(descriptor, False)
+        except OSError as error:
+            self.give()
+            self.close()
+            raise LaunchFailed(
+                f"cannot start a process: {error.strerror}", error.errno or 0
+            ) from error
+
+    def give(self) -> None:
+        """
+        The task has its ends, or will never have them.
+        """
+        for descriptor in self.theirs:
+            os.close(descriptor)
+        self.theirs.clear()
+
+    def close(self) -> None:
+        """
+        There is no task.
+        """
+        for descriptor in self.ours:
+            os.close(descriptor)
+        self.ours.clear()
+
+    def execution(self, pid: int) -> Execution:
+        """
+        The task runs.
+        """
+        stderr, stdout, *stdin = self.ours
+        return Execution(pid, stdin[0] if stdin else -1, stdout, stderr)
+
+
 def execute(program: Program, stdin: bool, umask: int) -> Execution:
     """
     Start the process, in a session of its own and with no descriptor of ours.
@@ -195,60 +249,49 @@ def execute(program: Program, stdin: bool, umask: int) -> Execution:
     run as Python between fork and exec (C{preexec_fn}, C{user}): with fork, a
     daemon of 200 MB would start 60 processes a second instead of 1,000.
     """
-    ours: list[int] = []
-    theirs: list[int] = []
+    pipes = Pipes(stdin)
     try:
-        stdinOfTask: int = subprocess.DEVNULL
-        if stdin:
-            stdinOfTask, writing = os.pipe()
-            theirs.append(stdinOfTask)
-            ours.append(writing)
-        for _ in ("stdout", "stderr"):
-            reading, writing = os.pipe()
-            ours.append(reading)
-            theirs.append(writing)
-        for descriptor in ours:
-            os.set_blocking(descriptor, False)
         child = subprocess.Popen(
             program.arguments,
             env=program.environment,
             cwd=program.directory,
-            stdin=stdinOfTask,
-            stdout=theirs[-2],
-            stderr=theirs[-1],
+            stdin=pipes.theirs[2] if stdin else subprocess.DEVNULL,
+            stdout=pipes.theirs[1],
+            stderr=pipes.theirs[0],
             close_fds=True,
             restore_signals=True,
             start_new_session=True,
             umask=umask,
         )
     except OSError as error:
-        for descriptor in ours:
-            os.close(descriptor)
-        raise LaunchFailed(_explain(program, error), error.errno or 0) from error
+        pipes.close()
+        raise explain(program, error.errno or 0, error.filename) from error
     finally:
-        for descriptor in theirs:
-            os.close(descriptor)
+        pipes.give()
     # We wait for it ourselves: with a return code set, subprocess neither warns
     # nor remembers it.
     child.returncode = 0
-    return Execution(child.pid, ours[0] if stdin else -1, ours[-2], ours[-1])
+    return pipes.execution(child.pid)
 
 
-def _explain(program: Program, error: OSError) -> str:
+def explain(program: Program, number: int, what: object) -> LaunchFailed:
     """
     Say what could not be done: the system's word alone does not tell a missing
     program from a missing directory or interpreter.
+
+    @param what: which directory or program the system refused, C{None} for none.
     """
-    why = error.strerror
+    why = os.strerror(number)
     name = printable(program.arguments[0])
-    if error.filename is None:
-        return f"cannot start a process: {why}"
+    if what is None:
+        return LaunchFailed(f"cannot start a process: {why}", number)
     directory = program.directory
-    if directory and error.filename == directory != program.arguments[0]:
-        return f"cannot enter the working directory {printable(directory)}: {why}"
+    if directory and what == directory != program.arguments[0]:
+        text = f"cannot enter the working directory {printable(directory)}: {why}"
+        return LaunchFailed(text, number)
     if program.script:
         name = "the script"
     path = os.path.join(directory or b"", program.arguments[0])
-    if error.errno == errno.ENOENT and b"/" in program.arguments[0] and os.path.exists(path):
+    if number == errno.ENOENT and b"/" in program.arguments[0] and os.path.exists(path):
         why = "the interpreter named in its first line does not exist"
-    return f"cannot run {name}: {why}"
+    return LaunchFailed(f"cannot run {name}: {why}", number)

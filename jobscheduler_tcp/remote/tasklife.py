@@ -14,7 +14,7 @@ from typing import Protocol
 from automat import TypeMachineBuilder
 from twisted.internet.defer import Deferred
 
-from jobscheduler_tcp.errors import LaunchFailed
+from jobscheduler_tcp.errors import LaunchFailed, LaunchLost
 from jobscheduler_tcp.interfaces import KillReport, ProcessExit
 from jobscheduler_tcp.machines import indexed
 from jobscheduler_tcp.messages import Stream
@@ -166,7 +166,9 @@ def _confirmLateStart(task: TaskInputs, steps: Steps, pid: int) -> None:
 
 @_starting.upon(TaskInputs.processNotStarted).to(_confirmingEnd)
 def _confirmFailure(task: TaskInputs, steps: Steps, error: LaunchFailed) -> None:
-    steps.confirmEnd(steps.notStarted(Reason.START_FAILED, str(error), error.errno))
+    lost = isinstance(error, LaunchLost)
+    reason = Reason.LOST if lost else Reason.START_FAILED
+    steps.confirmEnd(steps.notStarted(reason, str(error), error.errno))
 
 
 @_executing.upon(TaskInputs.outputReceived).loop()
@@ -180,8 +182,11 @@ _abandoned.upon(TaskInputs.outputReceived).loop().returns(None)
 
 @_executing.upon(TaskInputs.processEnded).to(_confirmingEnd)
 def _confirmEnd(task: TaskInputs, steps: Steps, ending: ProcessExit) -> None:
-    exited = Reason.SIGNALLED if ending.exitCode is None else Reason.EXITED
-    steps.confirmEnd(steps.ended(ending, exited))
+    if ending.exitCode is not None:
+        reason = Reason.EXITED
+    else:
+        reason = Reason.LOST if ending.signal is None else Reason.SIGNALLED
+    steps.confirmEnd(steps.ended(ending, reason))
 
 
 # ------------------------------------------------------------------- being killed

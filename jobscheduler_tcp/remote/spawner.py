@@ -1,0 +1,426 @@
+"""
+Processes that start tasks for this one. Who starts a process stands still until
+the new program is loaded, and has its table of descriptors copied: a process
+that does nothing else keeps both away from the connections.
+
+It waits for the tasks that it started, and reports how they ended. Where it is
+killed its tasks live on, but how they end is not known.
+"""
+
+from __future__ import annotations
+
+import array
+import marshal
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import count
+from operator import attrgetter
+from pathlib import Path
+from typing import Any, Protocol
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from jobscheduler_tcp.errors import LaunchFailed, LaunchLost
+from jobscheduler_tcp.interfaces import ILaunchReactor
+from jobscheduler_tcp.remote import spawning
+from jobscheduler_tcp.remote.exits import POLL_INTERVAL, ReportedExit
+from jobscheduler_tcp.remote.processes import MARK, Snapshot
+from jobscheduler_tcp.remote.program import Execution, Pipes, Program, explain
+
+# With fewer tasks beside it, one is started sooner by ourselves: a message there
+# and one back take as long as there is to be gained.
+ALONE = 1
+
+# So many tasks must live when the first of these processes is made: it takes as
+# long as starting thirty of them, and as much memory as a thousand.
+WORTH = 4
+
+# Seconds until those that were being started when their starter was killed are
+# looked for: a process has no mark before its program is loaded.
+SEARCH_DELAY = 0.1
+
+# Seconds that one has to exit when it is not needed any more.
+PATIENCE = 2.0
+
+
+class IStarting(Protocol):
+    """
+    A process that is being started.
+    """
+
+    task: str
+
+    def expect(self) -> None:
+        """
+        Somebody else starts it.
+        """
+
+    def started(self, execution: Execution, watch: ReportedExit | None = None) -> None:
+        """
+        It runs.
+        """
+
+    def notStarted(self, error: LaunchFailed) -> None:
+        """
+        It does not.
+        """
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Start:
+    """
+    A start that is asked for.
+
+    @ivar data: the message.
+    """
+
+    number: int
+    program: Program
+    stdin: bool
+    process: IStarting
+    data: bytes
+
+
+@implementer(IReadDescriptor)
+class Spawner:
+    """
+    One process that starts tasks.
+
+    @param changed: called when it has room for starts.
+    @param gone: called when it is not there any more.
+    @ivar ready: whether it takes starts.
+    @ivar proved: whether it ever did.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: ILaunchReactor,
+        umask: int,
+        changed: Callable[[], None],
+        gone: Callable[[Spawner], None],
+    ) -> None:
+        """
+        @raise OSError: it cannot be started.
+        """
+        self.ready = False
+        self._reactor = reactor
+        self._changed = changed
+        self._gone = gone
+        self._starts: dict[int, tuple[Start, Pipes]] = {}
+        self._exits: dict[int, ReportedExit] = {}
+        self.proved = False
+        self._exited: Deferred[None] = Deferred()
+        self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        try:
+            with theirs:
+                self._pid = _execute(theirs, umask)
+        except OSError:
+            self._connection.close()
+            raise
+        self._connection.setblocking(False)
+        reactor.addReader(self)
+
+    @property
+    def underWay(self) -> int:
+        """
+        How many starts it was asked for and has not reported.
+        """
+        return len(self._starts)
+
+    def ask(self, start: Start, pipes: Pipes) -> None:
+        """
+        Have a task started.
+
+        @raise OSError: it is not there any more.
+        """
+        ends = array.array("i", pipes.theirs)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, ends)]
+        self._connection.sendmsg([start.data], rights, socket.MSG_NOSIGNAL)
+        pipes.give()
+        self._starts[start.number] = start, pipes
+
+    def stop(self) -> Deferred[None]:
+        """
+        Have it exit.
+
+        @return: fires when it has.
+        """
+        self._hangUp()
+        return self._exited
+
+    def fileno(self) -> int:
+        """
+        See C{IReadDescriptor}.
+        """
+        return self._connection.fileno()
+
+    def logPrefix(self) -> str:
+        """
+        See C{IReadDescriptor}.
+        """
+        return "spawner"
+
+    def doRead(self) -> None:
+        """
+        Hear reports.
+        """
+        try:
+            data = self._connection.recv(spawning.LONGEST_REPORT)
+        except BlockingIOError:
+            return
+        except OSError:
+            data = b""
+        if not data:
+            self._lost()
+            return
+        for kind, *report in marshal.loads(data):  # noqa: S302 - of our own child
+            try:
+                self._heard(kind, *report)
+            except Exception:
+                self._log.failure("What was started by process {pid} failed", pid=self._pid)
+        self._changed()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """
+        The reactor has removed us, because the other end is closed.
+        """
+        self._lost()
+
+    def _heard(self, kind: int, *report: Any) -> None:
+        if kind == spawning.STARTED:
+            number, pid = report
+            start, pipes = self._starts.pop(number)
+            self._started(start, pipes, pid)
+        elif kind == spawning.FAILED:
+            number, error, what = report
+            start, pipes = self._starts.pop(number)
+            pipes.close()
+            program = start.program
+            refused = (None, program.directory, program.arguments[0])[what]
+            start.process.notStarted(explain(program, error, refused))
+        elif kind == spawning.EXITED:
+            pid, *ending = report
+            self._exits.pop(pid).report(*ending)
+        else:
+            self.ready = self.proved = True
+
+    def _started(self, start: Start, pipes: Pipes, pid: int) -> ReportedExit:
+        watch = self._exits[pid] = ReportedExit(self._reactor, pid)
+        start.process.started(pipes.execution(pid), watch)
+        return watch
+
+    def _hangUp(self) -> None:
+        self.ready = False
+        if self._connection.fileno() >= 0:
+            self._reactor.removeReader(self)
+            self._connection.close()
+            Deferred.fromCoroutine(self._wait()).chainDeferred(self._exited)
+
+    def _lost(self) -> None:
+        """
+        It was killed.
+        """
+        if self._connection.fileno() < 0:
+            return
+        self._hangUp()
+        self._log.warn(
+            "Process {pid}, which starts tasks, is gone; of {tasks} tasks it will not be known"
+            " how they end",
+            pid=self._pid,
+            tasks=len(self._exits) + len(self._starts),
+        )
+        exits, self._exits = self._exits, {}
+        for watch in exits.values():
+            watch.orphaned()
+        if self._starts:
+            self._reactor.callLater(SEARCH_DELAY, self._search)
+        self._gone(self)
+
+    def _search(self) -> None:
+        """
+        Find out what became of the starts that were not reported.
+        """
+        starts, self._starts = self._starts, {}
+        try:
+            snapshot = Snapshot()
+        except OSError:  # out of descriptors
+            snapshot = None
+        for start, pipes in starts.values():
+            family = snapshot.family(None, start.process.task) if snapshot is not None else []
+            main = [process.pid for process in family if process.session == process.pid]
+            if main:
+                self._started(start, pipes, main[0]).orphaned()
+            else:
+                pipes.close()
+                text = "what should start it was killed; whether it ran is not known"
+                start.process.notStarted(LaunchLost(text))
+
+    async def _wait(self) -> None:
+        """
+        Wait for our child.
+        """
+        for number in (signal.SIGKILL, None):
+            until = self._reactor.seconds() + PATIENCE
+            while self._reactor.seconds() < until:
+                if self._reap():
+                    return
+                await deferLater(self._reactor, POLL_INTERVAL)
+            if number is not None:
+                os.kill(self._pid, number)
+
+    def _reap(self) -> bool:
+        try:
+            return os.waitpid(self._pid, os.WNOHANG)[0] > 0
+        except ChildProcessError:  # somebody else waited for it
+            return True
+
+
+class Spawners:
+    """
+    The processes that start tasks: made when many tasks live.
+
+    @param most: how many of them there may be.
+    @param execute: starts a process without them.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: ILaunchReactor,
+        umask: int,
+        most: int,
+        execute: Callable[[Start], None],
+    ) -> None:
+        self._reactor = reactor
+        self._umask = umask
+        self._most = most if hasattr(socket, "SOCK_SEQPACKET") else 0
+        self._execute = execute
+        self._numbers = count()
+        self._spawners: list[Spawner] = []
+        self._waiting: deque[Start] = deque()
+
+    def start(self, program: Program, stdin: bool, process: IStarting, living: int) -> bool:
+        """
+        Start a task.
+
+        @param living: how many others live.
+        @return: whether we do; else it is quicker without us.
+        """
+        if living < ALONE or not self._most:
+            return False
+        if living >= WORTH and not self._spawners:
+            self._more()
+        if not any(spawner.ready for spawner in self._spawners):
+            return False
+        number = next(self._numbers)
+        data = marshal.dumps((number, program.arguments, program.environment, program.directory))
+        if len(data) > spawning.LONGEST:
+            return False
+        process.expect()
+        self._waiting.append(Start(number, program, stdin, process, data))
+        self._fill()
+        if self._waiting and len(self._spawners) < self._most:
+            self._more()
+        return True
+
+    def refuse(self, error: LaunchFailed) -> None:
+        """
+        Start nothing more.
+        """
+        self._most = 0
+        waiting, self._waiting = self._waiting, deque()
+        for start in waiting:
+            self._refuse(start, error)
+
+    async def stop(self) -> None:
+        """
+        Have them exit.
+        """
+        spawners, self._spawners = self._spawners, []
+        for stopped in [spawner.stop() for spawner in spawners]:
+            await stopped
+
+    def _more(self) -> None:
+        try:
+            spawner = Spawner(self._reactor, self._umask, self._fill, self._gone)
+        except OSError as error:
+            self._without(error.strerror or str(error))
+        else:
+            self._spawners.append(spawner)
+
+    def _without(self, why: str) -> None:
+        self._most = 0
+        self._log.warn("Tasks are started without a process that does only this: {why}", why=why)
+
+    def _gone(self, spawner: Spawner) -> None:
+        if spawner in self._spawners:
+            self._spawners.remove(spawner)
+            if not spawner.proved:
+                self._without("it exited at once")
+            self._fill()
+
+    def _fill(self) -> None:
+        """
+        Ask those that have room for what waits.
+        """
+        while self._waiting:
+            ready = [spawner for spawner in self._spawners if spawner.ready]
+            if not ready:
+                self._reactor.callLater(0, self._execute, self._waiting.popleft())
+                continue
+            spawner = min(ready, key=attrgetter("underWay"))
+            if spawner.underWay >= spawning.WINDOW:
+                return
+            start = self._waiting.popleft()
+            try:
+                pipes = Pipes(start.stdin)
+            except LaunchFailed as error:
+                self._refuse(start, error)
+                continue
+            try:
+                spawner.ask(start, pipes)
+            except OSError:  # it was killed, which is still to be heard
+                spawner.ready = False
+                pipes.give()
+                pipes.close()
+                self._waiting.appendleft(start)
+
+    def _refuse(self, start: Start, error: LaunchFailed) -> None:
+        self._reactor.callLater(0, start.process.notStarted, error)
+
+
+_PROGRAM = str(Path(spawning.__file__).resolve())
+
+
+def _execute(connection: socket.socket, umask: int) -> int:
+    """
+    Run the program of such a process, in a session of its own: what is typed at
+    our terminal is not for it.
+    """
+    descriptor = connection.fileno()
+    child = subprocess.Popen(
+        [sys.executable, "-I", "-S", _PROGRAM, str(descriptor)],
+        env={name: value for name, value in os.environ.items() if name != MARK},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        pass_fds=[descriptor],
+        start_new_session=True,
+        umask=umask,
+    )
+    child.returncode = 0  # we wait for it ourselves
+    return child.pid

@@ -1,0 +1,214 @@
+"""
+The program of a process that starts tasks for
+L{jobscheduler_tcp.remote.spawner}. It is run by its path, by an interpreter that
+imports nothing of this package: for each start the system copies the table of
+descriptors, and here there are six.
+
+Each message to it is one start, with the task's ends of the pipes; what it says
+are lists of reports, on tasks that were started, could not be started, or have
+exited. Both are written by L{marshal}, which is fast and knows the same types at
+both ends. When nobody is left to be reported to it exits, and its tasks live on.
+"""
+
+from __future__ import annotations
+
+import array
+import errno
+import marshal
+import os
+import resource
+import select
+import signal
+import socket
+import sys
+
+# The kinds of reports, and what follows in each:
+READY = 0  # (from now on, starts are taken)
+STARTED = 1  # number of the start, pid
+FAILED = 2  # number of the start, errno, what was refused (see below)
+EXITED = 3  # pid, status, seconds in the program, seconds in the system, memory
+
+# What the system refused: a process, the directory, the program.
+PROCESS, DIRECTORY, PROGRAM = range(3)
+
+Report = tuple[object, ...]
+
+# How many starts may be on the way, and how long each: as much as the buffer of
+# any socket takes (212,992 bytes on Linux). What a full one does not take is lost.
+WINDOW = 8
+LONGEST = 16 * 1024
+
+# Reports of one message, and its bytes: a report has less than 64.
+_REPORTS = 256
+LONGEST_REPORT = _REPORTS * 64
+
+# A task's ends of its pipes: errors, output, and input if it has any.
+_MOST_ENDS = 3
+
+
+class Spawning:
+    """
+    The process.
+    """
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._connection = connection
+        self._home = os.open(".", os.O_PATH)
+        self._reports: list[Report] = [(READY,)]
+
+    def run(self) -> None:
+        """
+        Work until nobody is there any more.
+        """
+        woken = self._handleSignals()
+        poll = select.poll()
+        poll.register(self._connection, select.POLLIN)
+        poll.register(woken, select.POLLIN)
+        while self._report():
+            for descriptor, _ in poll.poll():
+                if descriptor == woken:
+                    os.read(woken, 512)
+                    self._reap()
+                elif not self._hear():
+                    return
+
+    def _handleSignals(self) -> int:
+        """
+        @return: can be read when a child has exited.
+        """
+        woken, waking = os.pipe()
+        os.set_blocking(woken, False)
+        os.set_blocking(waking, False)
+        # Not ignored: a program that is executed would go on ignoring them.
+        signal.signal(signal.SIGCHLD, _nothing)
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            if signal.getsignal(number) is not signal.SIG_IGN:
+                signal.signal(number, _nothing)
+        for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
+            signal.signal(number, signal.SIG_DFL)
+        signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
+        return woken
+
+    def _report(self) -> bool:
+        while self._reports:
+            data = marshal.dumps(self._reports[:_REPORTS])
+            del self._reports[:_REPORTS]
+            try:
+                self._connection.send(data, socket.MSG_NOSIGNAL)
+            except OSError:
+                return False
+        return True
+
+    def _hear(self) -> bool:
+        """
+        Take what starts there are.
+
+        @return: whether somebody is there.
+        """
+        ends = array.array("i")
+        space = socket.CMSG_SPACE(_MOST_ENDS * ends.itemsize)
+        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
+        for _ in range(WINDOW):
+            try:
+                data, ancillary, _, _ = self._connection.recvmsg(LONGEST, space, flags)
+            except BlockingIOError:
+                return True
+            except OSError:
+                return False
+            if not data:
+                return False
+            ends = array.array("i", b"".join(part for _, _, part in ancillary))
+            try:
+                self._start(ends, *marshal.loads(data))  # noqa: S302 - of our parent
+            finally:
+                for end in ends:
+                    os.close(end)
+        return True
+
+    def _start(
+        self,
+        ends: array.array[int],
+        number: int,
+        arguments: list[bytes],
+        environment: dict[bytes, bytes],
+        directory: bytes | None,
+    ) -> None:
+        # Our own input is the empty one of a task that has none.
+        actions = [(os.POSIX_SPAWN_DUP2, end, 2 - which) for which, end in enumerate(ends)]
+        what = DIRECTORY
+        try:
+            if directory:
+                os.chdir(directory)
+            what = PROGRAM
+            pid = self._spawn(arguments, environment, actions)
+        except OSError as error:
+            if error.errno in (errno.EAGAIN, errno.ENOMEM):
+                what = PROCESS
+            self._reports.append((FAILED, number, error.errno or 0, what))
+        else:
+            self._reports.append((STARTED, number, pid))
+        finally:
+            if directory:
+                os.fchdir(self._home)
+
+    def _spawn(
+        self,
+        arguments: list[bytes],
+        environment: dict[bytes, bytes],
+        actions: list[tuple[int, int, int]],
+    ) -> int:
+        """
+        Search as C{execvpe} does.
+        """
+        program = arguments[0]
+        places = [b""]
+        if b"/" not in program:
+            path = environment.get(b"PATH", os.defpath.encode())
+            places = path.split(b":")
+        missing: OSError | None = None
+        refused: OSError | None = None
+        for place in places:
+            path = os.path.join(place, program)
+            try:
+                os.stat(path)  # costs less than a process that finds nothing
+                return os.posix_spawn(
+                    path, arguments, environment, file_actions=actions, setsid=True
+                )
+            except (FileNotFoundError, NotADirectoryError) as error:
+                missing = error
+            except OSError as error:
+                refused = refused or error
+        raise refused or missing or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
+
+    def _reap(self) -> None:
+        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        while True:
+            try:
+                pid, status, usage = os.wait4(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if not pid:
+                return
+            # Linux counts the memory that a child shared with us before it
+            # became its own program: so less than ours says nothing of the task.
+            resident = usage.ru_maxrss if usage.ru_maxrss > ours else 0
+            self._reports.append((EXITED, pid, status, usage.ru_utime, usage.ru_stime, resident))
+
+
+def _nothing(*_: object) -> None:
+    """
+    Handle a signal.
+    """
+
+
+def main(descriptor: str) -> None:
+    """
+    C{spawning.py DESCRIPTOR}: the connection.
+    """
+    connection = socket.socket(fileno=int(descriptor))
+    connection.set_inheritable(False)
+    Spawning(connection).run()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
