@@ -260,6 +260,7 @@ def _client(
     reactor: PosixReactorBase, settings: Settings, server: IStreamServerEndpoint, where: str
 ) -> IService:
     from jobscheduler_tcp.client.commands import ClientCommands  # noqa: PLC0415 - only this role
+    from jobscheduler_tcp.client.durable import durable  # noqa: PLC0415
     from jobscheduler_tcp.client.ending import Ending  # noqa: PLC0415
     from jobscheduler_tcp.client.historycommands import HistoryCommands  # noqa: PLC0415
     from jobscheduler_tcp.client.keeping import IKeepingReactor, Keeping  # noqa: PLC0415
@@ -318,11 +319,11 @@ def _client(
         restored=keeping.restored,
     )
     scheduler.observers.add(keeping.history)
+    scheduler.observers.add(keeping.history.orders)
     scheduler.observers.add(keeping.logs)
 
     scheduler.observers.add(OrderLog())
 
-    scheduler.observers.add(keeping.history.orders)
     def configure(objects: Objects) -> None:
         placing.configure(objects.processClasses)
         scheduler.configure(objects)
@@ -358,6 +359,7 @@ def _client(
         configuration.schedulerId,
     )
     table |= past.commands()
+    table = durable(table, keeping.history)
     factory = CommandPortFactory(allowedHosts(settings).levelOf, table, reactor)
     service: MultiService = keeping
     service.addService(BudgetReport(budgetOf(settings)))

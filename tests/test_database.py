@@ -111,6 +111,29 @@ class DatabaseTests(SynchronousTestCase):
         self.assertEqual(self.thread.said, ["one", "two", "three"])
         self.assertEqual(self.thread.waiting, [])
 
+    def test_whole(self) -> None:
+        """
+        What is written together is committed together or not at all, however
+        much else waits; C{whenCommitted} waits for what came before.
+        """
+        self.successResultOf(self.database.whenCommitted())
+        for number in range(1500):
+            self.say(f"word {number}")
+        with self.database.together():
+            good = self.say("good")
+            with self.database.together():
+                bad = self.say(None)
+        committed = self.database.whenCommitted()
+        last = self.say("last")
+        while not committed.called:
+            self.thread.do()
+        self.assertEqual(len(self.thread.said), 1500)
+        self.failureResultOf(good, sqlite3.IntegrityError)
+        self.failureResultOf(bad, sqlite3.IntegrityError)
+        self.assertNoResult(last)
+        self.thread.do()
+        self.successResultOf(last)
+
     def test_trouble(self) -> None:
         """
         A full disk is told once and tried again each second; what was to be

@@ -142,6 +142,18 @@ class Database:
 
         return self._run(work)
 
+    def whenCommitted(self) -> Deferred[None]:
+        """
+        Wait until all that was to be written before is committed, or never can
+        be.
+        """
+        committed: Deferred[None] = Deferred()
+        if self._writes:
+            self._writes.append(_Write([], [committed]))
+        else:
+            committed.callback(None)
+        return committed
+
     def whenWritten(self) -> Deferred[None]:
         """
         Wait until nothing is left to be written.

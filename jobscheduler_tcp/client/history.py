@@ -131,14 +131,9 @@ class History(Bystander):
 
         @raise CommandRefused: it could not be remembered.
         """
-        trouble = self._database.trouble
-        if not trouble and self._following == self._reserved:
-            trouble = "it does not answer"
-        if trouble:
-            raise CommandRefused(
-                "SCHEDULER-184",
-                f"Scheduler database cannot be accessed due to a database problem ({trouble})",
-            )
+        self.requireDisk()
+        if self._following == self._reserved:
+            raise _noDatabase("it does not answer")
         number = self._following
         self._following += 1
         if self._reserved - self._following <= RESERVE - _USED and not self._reserving:
@@ -148,6 +143,21 @@ class History(Bystander):
                 self._haveReserved, self._failed, (upTo,)
             )
         return number
+
+    def requireDisk(self) -> None:
+        """
+        Refuse if nothing can be written now.
+
+        @raise CommandRefused: it cannot.
+        """
+        if self._database.trouble:
+            raise _noDatabase(self._database.trouble)
+
+    def whenKept(self) -> Deferred[None]:
+        """
+        Wait until all that has happened is on the disk.
+        """
+        return self._database.whenCommitted()
 
     def _haveReserved(self, _: None, upTo: int) -> None:
         self._reserving = False
@@ -326,6 +336,11 @@ class History(Bystander):
 
     def _failed(self, failure: Failure) -> None:
         self._log.failure("Something could not be written into the history", failure)
+
+
+def _noDatabase(why: str) -> CommandRefused:
+    text = f"Scheduler database cannot be accessed due to a database problem ({why})"
+    return CommandRefused("SCHEDULER-184", text)
 
 
 def _record(row: Row) -> TaskRecord:
