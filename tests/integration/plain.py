@@ -205,10 +205,14 @@ class Frames:
         return fields
 
 
-def everything(connected: socket.socket, seconds: float = PATIENCE) -> tuple[bytes, str]:
+def everything(
+    connected: socket.socket, seconds: float = PATIENCE, answer: bool = False
+) -> tuple[bytes, str]:
     """
     Hear what the other end says until it is C{closed} or C{reset}; C{silent} if
     neither comes in time.
+
+    @param answer: whether an answer in XML is enough, C{answered}.
     """
     connected.settimeout(seconds)
     heard = bytearray()
@@ -222,3 +226,5 @@ def everything(connected: socket.socket, seconds: float = PATIENCE) -> tuple[byt
         if not data:
             return bytes(heard), "closed"
         heard += data
+        if answer and heard.endswith(b"\0"):
+            return bytes(heard), "answered"

@@ -1,6 +1,6 @@
 """
-Nonsense at every port of both services: one line in the log, a closed
-connection, and the service serves on.
+Nonsense at every port of both services: one line in the log, an error or a
+closed connection, and the service serves on.
 """
 
 from __future__ import annotations
@@ -113,16 +113,20 @@ class NonsenseTests(CommandTestCase):
         self.assertLess(len(lines[0]), 600, what)
         return len(program.output)
 
-    def talk(self, port: int, words: bytes, source: str = LOOPBACK) -> tuple[bytes, str]:
+    def talk(
+        self, port: int, words: bytes, source: str = LOOPBACK, answer: bool = False
+    ) -> tuple[bytes, str]:
         """
         Say something to a port, and hear what comes until the connection ends.
+
+        @param answer: whether an answer is enough.
         """
         with socket.create_connection((LOOPBACK, port), PATIENCE, (source, 0)) as connected:
             try:
                 connected.sendall(words)
             except ConnectionError:
                 return b"", "reset"  # it has heard enough
-            return everything(connected)
+            return everything(connected, answer=answer)
 
     async def test_commandPorts(self) -> None:
         """
@@ -136,8 +140,9 @@ class NonsenseTests(CommandTestCase):
             before = psutil.Process(program.transport.pid).memory_info().rss
             seen = len(program.output)
             for what, words in NONSENSE.items():
-                heard, end = await deferToThread(self.talk, port, words)
+                heard, end = await deferToThread(self.talk, port, words, answer=True)
                 self.assertNotEqual(end, "silent", what)
+                self.assertTrue(end != "answered" or b"<ERROR" in heard, what)
                 self.assertNotIn(b"root:", heard)
                 self.assertLess(len(heard), 1000)
                 seen = await self.saysOneLine(program, what, seen)
