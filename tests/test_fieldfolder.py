@@ -4,19 +4,25 @@ A configuration as people have it is read, runs, and what is passed over is told
 
 from __future__ import annotations
 
+import os
 import time
+from itertools import count
 from pathlib import Path
 
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.cli.checkconfig import Checked, check
 from jobscheduler_tcp.client.order import NEVER
 from jobscheduler_tcp.client.scheduler import Scheduler
+from jobscheduler_tcp.config.livefolder import LiveFolder
 from jobscheduler_tcp.config.model import STOP, ConfiguredJob
 from jobscheduler_tcp.outcome import Outcome, Reason
 from tests.fieldfolder import fieldFolder
 from tests.placed import FakeRunner, placingWith
+from tests.strategies import mutated
 
 _OK = Outcome(Reason.EXITED, exitCode=0)
 
@@ -245,3 +251,44 @@ class FieldTests(SynchronousTestCase):
         again.configure(objects)
         (monthly,) = [each for each in again.book.orders("import/import") if each.id == "monthly"]
         self.assertEqual(monthly.at, NEVER)
+
+    @settings(deadline=None, max_examples=150)
+    @given(st.data())
+    def test_damaged(self, data: st.DataObject) -> None:
+        """
+        Whatever becomes of a file: what it says is taken, or it is told with file
+        and line, and what it said before stays in force. When it is right again,
+        nothing is told any more.
+        """
+        clock = Clock()
+        placing = placingWith(clock, FakeRunner())
+        scheduler = Scheduler(clock, placing.run, wallClock=clock.seconds)
+        folder = LiveFolder(str(self.live), str(self.path / "includes"))
+        written = count(1)
+        paths = sorted(path for path in self.live.rglob("*.xml") if path.parent.name != ".svn")
+
+        def write(content: bytes) -> tuple[str, ...]:
+            path.write_bytes(content)
+            os.utime(path, (next(written), 0))
+            live = folder.read()
+            placing.configure(live.objects.processClasses)
+            scheduler.configure(live.objects)
+            clock.advance(0)
+            return live.errors
+
+        (self.live / "java.job.xml").unlink(missing_ok=True)
+        path = data.draw(st.sampled_from([each for each in paths if each.exists()]))
+        good = path.read_bytes()
+        try:
+            self.assertEqual(write(good), ())
+            before = folder.read().objects
+            for _ in range(2):
+                errors = write(data.draw(mutated(st.just(good))))
+                for error in errors:
+                    self.assertRegex(error, r"^[^\n]*\.(xml|sh)(:[0-9]+)?: ")
+                if len(errors) == 1 and errors[0].startswith(f"{path}:"):
+                    self.assertEqual(folder.read().objects, before)
+                before = folder.read().objects
+        finally:
+            errors = write(good)
+        self.assertEqual(errors, ())

@@ -18,23 +18,14 @@ from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client import verdicts
-from jobscheduler_tcp.client.commands import ClientCommands
-from jobscheduler_tcp.client.history import TaskRecord
-from jobscheduler_tcp.client.historycommands import HistoryCommands
-from jobscheduler_tcp.client.logfiles import LogPart
-from jobscheduler_tcp.client.scheduler import Scheduler
-from jobscheduler_tcp.client.schedulercommands import SchedulerCommands
-from jobscheduler_tcp.client.started import StartedTask
-from jobscheduler_tcp.commandport import CommandPortFactory
-from jobscheduler_tcp.config.livefolder import LiveFolder
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import Stream, TaskEnded, TaskKilled, Work
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.testing import MemoryNetwork
 from jobscheduler_tcp.wire.documents import GREETED, Element, parse
 from tests import recordings
-from tests.placed import FakeJob, FakeRunner, placingWith
+from tests.commandedclient import CommandedClient
+from tests.placed import FakeJob, FakeRunner
 
 EXAMPLE = Path(__file__).parent / "data" / "two-schedulers" / "client" / "live"
 MORE = {
@@ -222,71 +213,6 @@ class RecordedJob(FakeJob):
         self.end(verdicts.ended(message, self.pid))
 
 
-class RememberedTasks:
-    """
-    A history without a file.
-    """
-
-    def __init__(self, scheduler: Scheduler) -> None:
-        self._tasks = scheduler.tasks
-
-    async def task(self, number: int) -> TaskRecord | None:
-        """
-        Find a task.
-        """
-        found = self._tasks.find(number)
-        return None if found is None else _record(found)
-
-    async def tasksOf(
-        self, job: str = "", *, before: int = 0, after: int = 0, count: int = 10
-    ) -> list[TaskRecord]:
-        """
-        Find tasks that are over.
-        """
-        found = [_record(task) for task in reversed(self._tasks.over) if task.job.name == job]
-        return found[:count]
-
-
-def _record(task: StartedTask) -> TaskRecord:
-    order = task.order
-    return TaskRecord(
-        task.number,
-        task.job.name,
-        task.job.processClass,
-        task.name,
-        task.cause,
-        order.chain if order is not None else "",
-        order.id if order is not None else "",
-        task.parameters,
-        task.enqueued,
-        task.startAt,
-        "",
-        task.output.began or None,
-        task.ended,
-        None,
-        None,
-        task.outcome,
-    )
-
-
-class NoEnding:
-    """
-    A client that is not ended here.
-    """
-
-    def terminate(self, timeout: float | None) -> None:
-        """
-        Fail.
-        """
-        raise AssertionError("nothing in the recording ended the client")
-
-    def abort(self) -> None:
-        """
-        Fail.
-        """
-        raise AssertionError("nothing in the recording ended the client")
-
-
 class ReplayTests(SynchronousTestCase):
     """
     The answers of a real JobScheduler to the same requests.
@@ -309,11 +235,6 @@ class ReplayTests(SynchronousTestCase):
         for path in live.iterdir():
             os.utime(path, (written, written))
         self.runner = RecordedRunner(network.clock)
-        placing = placingWith(network.clock, self.runner)
-        scheduler = Scheduler(network.clock, placing.run, wallClock=self.now)
-        objects = LiveFolder(str(live)).read().objects
-        placing.configure(objects.processClasses)
-        scheduler.configure(objects)
         about = {
             "id": "client",
             "spooler_id": "client",
@@ -322,27 +243,8 @@ class ReplayTests(SynchronousTestCase):
             "ip_address": "127.0.0.1",
             "host": "vm",
         }
-        table = ClientCommands(
-            scheduler,
-            placing,
-            about,
-            self.now,
-            connections=lambda: [each.peer for each in self.factory.connections],
-        ).commands()
-        table |= SchedulerCommands(
-            scheduler, NoEnding(), lambda: None, placing.classes.keys
-        ).commands()
-        past = HistoryCommands(
-            RememberedTasks(scheduler),
-            lambda job, number, start, most: succeed(LogPart(b"", 0, 0)),
-            scheduler.jobs.__contains__,
-            table["show_task"][1],
-            "client",
-        )
-        table |= past.commands()
-        hosts = AllowedHosts([("127.0.0.1", Level.ALL)])
-        self.factory = CommandPortFactory(hosts.levelOf, table, network.clock, wallClock=self.now)
-        network.host("127.0.0.1").listen(PORT, self.factory)
+        self.client = CommandedClient(network.clock, live, self.runner, self.now, about)
+        network.host("127.0.0.1").listen(PORT, self.client.factory)
 
     def now(self) -> float:
         """
@@ -394,6 +296,7 @@ class ReplayTests(SynchronousTestCase):
                     unexpected.append(f"{number} {each['request']}: {kind} {where} {told}")
         self.assertEqual("\n".join(unexpected), "")
         self.assertEqual([each.where for each in ALLOWED if each not in used], [])
+        self.assertEqual(self.client.told, [])
 
 
 def _answer(text: str) -> Element:
