@@ -203,6 +203,9 @@ class SceneTests(SynchronousTestCase):
 # A list within a list, and a column with nothing in it.
 TASKS = element("queued", {}, [element("task", {"id": "3", "title": "", "at": "now"})])
 
+INSIDE = element("file_based", {"state": "active"}, [element("requisites")])
+NODE = element("job_chain_node", {"state": "x"})
+
 
 class StateTests(SynchronousTestCase):
     """
@@ -269,6 +272,31 @@ class StateTests(SynchronousTestCase):
                 "  /a   3     14:05:06  2026-11-23 01:00:00",
             ],
         )
+
+    def test_untold(self) -> None:
+        """
+        What a client tells of files and of itself is left out for people.
+        """
+        job = element("job", {"path": "/a/b", "job": "a/b", "all_steps": "3"}, [INSIDE])
+        chain = element("job_chain", {"path": "/c", "orders": "2"}, [INSIDE, NODE])
+        said = element(
+            "state",
+            {},
+            [
+                element("jobs", {}, [job]),
+                element("job_chains", {}, [chain]),
+                element("remote_schedulers", {"connected": "0"}),
+                element("http_server"),
+            ],
+        )
+        self.assertEqual(
+            list(table("h:1", said)),
+            [
+                *("h:1  ", "", "jobs:", "  path", "  /a/b"),
+                *("", "job_chains:", "  path  orders", "  /c    2"),
+            ],
+        )
+        self.assertEqual(plain(chain)["job_chain_nodes"], [{"state": "x"}])
 
     def test_plain(self) -> None:
         """

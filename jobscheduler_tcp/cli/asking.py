@@ -157,7 +157,12 @@ def plain(element: Element) -> dict[str, object]:
     it contains.
     """
     value: dict[str, object] = dict(element.attributes)
+    nodes = [plain(child) for child in element.children if child.name == "job_chain_node"]
+    if nodes:
+        value["job_chain_nodes"] = nodes
     for child in element.children:
+        if child.name == "job_chain_node":
+            continue
         found = [plain(each) for each in child.children]
         # A list stays a list when it is empty.
         isList = found or not child.attributes or "count" in child.attributes

@@ -18,7 +18,7 @@ from jobscheduler_tcp.cli.asking import (
     plain,
     question,
 )
-from jobscheduler_tcp.cli.screen import drawn
+from jobscheduler_tcp.cli.screen import drawn, shortTime
 from jobscheduler_tcp.client.lines import readable
 from jobscheduler_tcp.wire.documents import Element
 
@@ -43,11 +43,12 @@ def history(client: tuple[str, int], job: str, count: int, before: int, asJSON: 
     found = childOf(answer, "history")
     if found is None:
         return complain(EX_SOFTWARE, f"{shown(client)} has no history; only a client has")
-    entries = [entry.attributes for entry in found.children]
+    now = answer.attributes.get("time", "")
+    rows = [_row(entry.attributes, now) for entry in found.children]
     if asJSON:
         print(json.dumps({"history": [plain(entry) for entry in found.children]}))
-    elif entries:
-        print("\n".join(drawn([_row(entry) for entry in entries])))
+    elif rows:
+        print("\n".join(drawn(rows)))
     else:
         print("no task is over")
     return 0
@@ -92,12 +93,12 @@ def _parts(line: str) -> dict[str, str]:
     return found.groupdict() if found is not None else {"text": line}
 
 
-def _row(entry: dict[str, str]) -> dict[str, str]:
+def _row(entry: dict[str, str], now: str) -> dict[str, str]:
     row = {
         "task": entry.get("task", ""),
         "job": entry.get("job_name", ""),
-        "start": entry.get("start_time", ""),
-        "end": entry.get("end_time", ""),
+        "start": shortTime(entry.get("start_time", ""), now),
+        "end": shortTime(entry.get("end_time", ""), now),
         "cause": entry.get("cause", ""),
         "outcome": entry.get("reason", ""),
     }

@@ -18,7 +18,7 @@ from jobscheduler_tcp.cli.asking import (
     parametersElement,
     question,
 )
-from jobscheduler_tcp.cli.screen import drawn
+from jobscheduler_tcp.cli.screen import drawn, shortTime
 from jobscheduler_tcp.client.lines import readable
 from jobscheduler_tcp.wire.documents import Element
 
@@ -121,7 +121,8 @@ def orders(client: tuple[str, int], chain: str, count: int, asJSON: bool) -> int
         print(json.dumps({"orders": [order.attributes for order in found]}))
         return 0
     if found:
-        print("\n".join(drawn([_row(order.attributes) for order in found])))
+        now = answer.attributes.get("time", "")
+        print("\n".join(drawn([_row(order.attributes, now) for order in found])))
     else:
         print("there are no orders" if chains else "there are no job chains")
     left = sum(_count(each.attributes.get("orders", "")) for each in chains) - len(found)
@@ -137,14 +138,14 @@ def _ordersOf(chain: Element) -> Iterator[Element]:
             yield from (child for child in queue.children if child.name == "order")
 
 
-def _row(order: dict[str, str]) -> dict[str, str]:
+def _row(order: dict[str, str], now: str) -> dict[str, str]:
     return {
         "chain": order.get("job_chain", ""),
         "order": order.get("id", ""),
         "state": order.get("state", ""),
         "task": order.get("task", ""),
         "how": " ".join(_how(order)),
-        "at": order.get("at") or order.get("setback") or "",
+        "at": shortTime(order.get("at") or order.get("setback") or "", now),
         "why": order.get("state_text", ""),
         "title": order.get("title", ""),
     }
@@ -177,7 +178,8 @@ def _line(order: Element) -> str:
     words += _how(said)
     if said.get("task"):
         words.append(f"in task {said['task']}")
-    words += [f"at {time}" for time in (said.get("at"), said.get("setback")) if time]
+    times = (said.get("at", ""), said.get("setback", ""))
+    words += [f"at {shortTime(time, '')}" for time in times if time]
     return readable(", ".join(words))
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 _NARROWEST = 8
 
 _GAP = 2
+
+_TIME = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d(\.\d+)?")
 
 # Puts rows into columns.
 Draw = Callable[[list[dict[str, str]]], Iterable[str]]
@@ -51,6 +54,17 @@ def printable(text: str) -> str:
     What cannot move the cursor of a terminal.
     """
     return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def shortTime(text: str, now: str) -> str:
+    """
+    A time without its milliseconds, and without the date if that is today's.
+
+    @param now: the time of who tells it.
+    """
+    if _TIME.fullmatch(text) is None:
+        return text
+    return text[:19].removeprefix(f"{now[:10]} ")
 
 
 def drawn(rows: list[dict[str, str]]) -> Iterable[str]:

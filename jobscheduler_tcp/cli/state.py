@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import plain, stateOf
-from jobscheduler_tcp.cli.screen import Draw, columns, drawn, printable
+from jobscheduler_tcp.cli.screen import Draw, columns, drawn, printable, shortTime
 from jobscheduler_tcp.wire.documents import Element
 
 # What nearly every row says, and what others of the same row say as well.
@@ -21,6 +21,15 @@ _USUAL = {
     "order": "no",
     "steps": "0",
 }
+# What people ask others for, or the files.
+_UNTOLD = {
+    *("all_steps", "has_description", "in_period", "job_chain_priority"),
+    *("max_orders", "orders_recoverable"),
+}
+_UNTOLD_GROUPS = {
+    *("connections", "file_based", "http_server", "job_chain_node", "log"),
+    *("requisites", "subprocesses"),
+}
 _SAME = {"id": "task", "job": "path", "name": "path", "start_at": "enqueued"}
 
 
@@ -30,7 +39,7 @@ def state(remote: tuple[str, int], asJSON: bool) -> int:
 
     @return: the exit code.
     """
-    found = stateOf(remote, b"<show_state/>")
+    found = stateOf(remote, b'<show_state what="job_chains"/>')
     if isinstance(found, int):
         return found
     if asJSON:
@@ -56,7 +65,7 @@ def table(where: str, found: Element, draw: Draw = columns) -> Iterator[str]:
         yield ""
         if rows:
             yield f"{name}:"
-            yield from draw(_brief(rows, found.attributes.get("time", "")[:10]))
+            yield from draw(_brief(rows, found.attributes.get("time", "")))
         else:
             facts = groups[name].attributes
             told = "  ".join(f"{fact} {value}" for fact, value in facts.items() if fact != "count")
@@ -68,30 +77,29 @@ def _lists(found: Element) -> dict[str, list[dict[str, str]]]:
     The lists in an element by their names, also those deeper in it, such as the
     tasks of all jobs. Of the deeper ones only those with something in them.
     """
-    lists: dict[str, list[dict[str, str]]] = {group.name: [] for group in found.children}
-    waiting = list(found.children)
+    waiting = [group for group in found.children if group.name not in _UNTOLD_GROUPS]
+    lists: dict[str, list[dict[str, str]]] = {
+        group.name: [] for group in waiting if group.attributes.get("connected") != "0"
+    }
     for group in waiting:
         for each in group.children:
             lists.setdefault(group.name, []).append(each.attributes)
-            waiting += each.children
+            waiting += [part for part in each.children if part.name not in _UNTOLD_GROUPS]
     return lists
 
 
-def _brief(rows: list[dict[str, str]], today: str) -> list[dict[str, str]]:
+def _brief(rows: list[dict[str, str]], now: str) -> list[dict[str, str]]:
     """
     Rows without what goes without saying, so that they fit into 80 columns.
     """
     needless = {
         name
         for name in set().union(*rows)
-        if all(row.get(name, "") in ("", _USUAL.get(name), *_same(row, name)) for row in rows)
+        if name in _UNTOLD
+        or all(row.get(name, "") in ("", _USUAL.get(name), *_same(row, name)) for row in rows)
     }
     return [
-        {
-            name: value.removeprefix(f"{today} ") if today else value
-            for name, value in row.items()
-            if name not in needless
-        }
+        {name: shortTime(value, now) for name, value in row.items() if name not in needless}
         for row in rows
     ]
 
@@ -99,4 +107,4 @@ def _brief(rows: list[dict[str, str]], today: str) -> list[dict[str, str]]:
 def _same(row: dict[str, str], name: str) -> Iterator[str]:
     said = row.get(_SAME.get(name, ""), "")
     if said:
-        yield from (said, said.rpartition("/")[2])
+        yield from (said, said.removeprefix("/"), said.rpartition("/")[2])

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from jobscheduler_tcp.cli.arguments import shown
+from jobscheduler_tcp.cli.arguments import CLIENT, shown
 from jobscheduler_tcp.cli.asking import EX_SOFTWARE, answerOf, childOf, complain, question
 from jobscheduler_tcp.cli.screen import Progress
 from jobscheduler_tcp.client.lines import readable
@@ -47,7 +47,7 @@ class Waiting:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._progress.__exit__()
         if kind is KeyboardInterrupt:
-            where = f" --client {shown(self._client)}"
+            where = f" --client {shown(self._client)}" if self._client != CLIENT else ""
             text = f"{self._what} goes on; jsremote {self._look}{where} shows it"
             print(f"\n{readable(text)}, jsremote {self._end}{where} ends it", file=sys.stderr)
 
