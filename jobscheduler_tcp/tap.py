@@ -265,6 +265,7 @@ def _client(
     from jobscheduler_tcp.client.historycommands import HistoryCommands  # noqa: PLC0415
     from jobscheduler_tcp.client.keeping import IKeepingReactor, Keeping  # noqa: PLC0415
     from jobscheduler_tcp.client.orderlog import OrderLog  # noqa: PLC0415
+    from jobscheduler_tcp.client.pastcommands import PastCommands  # noqa: PLC0415
     from jobscheduler_tcp.client.placing import Placing  # noqa: PLC0415
     from jobscheduler_tcp.client.portreport import BudgetReport  # noqa: PLC0415
     from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen  # noqa: PLC0415
@@ -359,6 +360,7 @@ def _client(
         configuration.schedulerId,
     )
     table |= past.commands()
+    table |= PastCommands(keeping.history, table, configuration.schedulerId).commands()
     table = durable(table, keeping.history)
     factory = CommandPortFactory(allowedHosts(settings).levelOf, table, reactor)
     service: MultiService = keeping

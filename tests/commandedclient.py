@@ -14,6 +14,8 @@ from jobscheduler_tcp.client.commands import ClientCommands
 from jobscheduler_tcp.client.history import TaskRecord
 from jobscheduler_tcp.client.historycommands import HistoryCommands
 from jobscheduler_tcp.client.logfiles import LogPart
+from jobscheduler_tcp.client.orderhistory import OrderRecord, StepRecord
+from jobscheduler_tcp.client.pastcommands import PastCommands
 from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.schedulercommands import SchedulerCommands
 from jobscheduler_tcp.client.started import StartedTask
@@ -29,6 +31,7 @@ class CommandedClient:
     A client.
 
     @ivar told: what it was told to do with itself.
+    @ivar history: what is read of it.
     """
 
     def __init__(
@@ -58,14 +61,17 @@ class CommandedClient:
         table |= SchedulerCommands(
             self.scheduler, self, lambda: None, placing.classes.keys
         ).commands()
+        self.history = RememberedTasks(self.scheduler)
         past = HistoryCommands(
-            RememberedTasks(self.scheduler),
+            self.history,
             lambda job, number, start, most: succeed(LogPart(b"", 0, 0)),
             self.scheduler.jobs.__contains__,
             table["show_task"][1],
             "client",
         )
-        self.table: dict[str, tuple[Level, Handler]] = table | past.commands()
+        table |= past.commands()
+        table |= PastCommands(self.history, table, "client").commands()
+        self.table: dict[str, tuple[Level, Handler]] = table
         hosts = AllowedHosts([("127.0.0.1", Level.ALL)])
         self.factory = CommandPortFactory(hosts.levelOf, self.table, clock, wallClock=wallClock)
 
@@ -85,10 +91,15 @@ class CommandedClient:
 class RememberedTasks:
     """
     A history without a file.
+
+    @ivar orders: the runs of orders, the latest first.
+    @ivar steps: of each of them.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._tasks = scheduler.tasks
+        self.orders: list[OrderRecord] = []
+        self.steps: list[StepRecord] = []
 
     async def task(self, number: int) -> TaskRecord | None:
         """
@@ -105,6 +116,27 @@ class RememberedTasks:
         """
         found = [_record(task) for task in reversed(self._tasks.over) if task.job.name == job]
         return found[:count]
+
+    async def ordersOf(
+        self, chain: str = "", identifier: str = "", *, before: int = 0, count: int = 10
+    ) -> list[OrderRecord]:
+        """
+        Find runs of orders.
+        """
+        found = [
+            each
+            for each in self.orders
+            if (not chain or each.chain == chain)
+            and (not identifier or each.id == identifier)
+            and (not before or each.entry < before)
+        ]
+        return found[:count]
+
+    async def stepsOf(self, number: int) -> list[StepRecord]:
+        """
+        Find the tasks that worked on an order.
+        """
+        return self.steps
 
 
 def _record(task: StartedTask) -> TaskRecord:

@@ -21,7 +21,7 @@ from jobscheduler_tcp.security import Level
 from jobscheduler_tcp.wire.documents import Element, element, error
 
 # As many entries as JobScheduler shows if nobody says otherwise.
-_FEW = 10
+FEW = 10
 
 # Bytes of logs in one answer, which has to fit into what a client takes
 # (docs/protocol/extended): a byte may need six, as in &#246;.
@@ -96,8 +96,8 @@ class HistoryCommands:
         if job and not self._isJob(job) and not await self._history.tasksOf(job, count=1):
             raise CommandRefused("SCHEDULER-161", f"There is no Job '/{job}'")
         number = said.integer(command, "id") or 0
-        before = _count(command, "prev")
-        after = _count(command, "next")
+        before = count(command, "prev")
+        after = count(command, "next")
         if after and number:
             found = await self._history.tasksOf(job, after=number, count=after)
         elif number and not before:
@@ -105,7 +105,7 @@ class HistoryCommands:
             known = record is not None and record.outcome is not None
             found = [record] if known and record is not None and record.job == job else []
         else:
-            found = await self._history.tasksOf(job, before=number, count=before or _FEW)
+            found = await self._history.tasksOf(job, before=number, count=before or FEW)
         logs = _wantsLog(command)
         left = MAX_LOG
         entries = []
@@ -115,7 +115,7 @@ class HistoryCommands:
                 text = await self._log(record.job, record.number, -left, left)
                 left -= len(text.text)
                 children.append(text)
-            entries.append(self._entry(record, children))
+            entries.append(entryElement(record, self._schedulerId, children))
         return element("history", {}, entries)
 
     async def _showTask(self, command: Element, peer: Peer) -> Said:
@@ -151,19 +151,6 @@ class HistoryCommands:
         attributes = {"offset": str(part.start), "size": str(part.size), "bytes": str(len(data))}
         return element("log", attributes, text=data.decode("utf-8", "replace"))
 
-    def _entry(self, record: TaskRecord, children: Iterable[Element]) -> Element:
-        attributes = {
-            "task": str(record.number),
-            "id": str(record.number),
-            "spooler_id": self._schedulerId,
-            "job_name": record.job,
-            "start_time": secondstamp(record.began or record.enqueued),
-        }
-        if record.ended is not None:
-            attributes["end_time"] = secondstamp(record.ended)
-        attributes |= {"cause": record.cause, "steps": _steps(record), **_result(record)}
-        return element("history.entry", attributes, children)
-
     def _task(self, record: TaskRecord) -> Element:
         attributes = {
             "job": f"/{record.job}",
@@ -193,6 +180,23 @@ class HistoryCommands:
             pairs = [element("param", {"name": n, "value": v}) for n, v in record.parameters]
             children.append(element("params", {}, pairs))
         return element("task", attributes | _result(record), children)
+
+
+def entryElement(record: TaskRecord, schedulerId: str, children: Iterable[Element] = ()) -> Element:
+    """
+    A task as lists of the past show it.
+    """
+    attributes = {
+        "task": str(record.number),
+        "id": str(record.number),
+        "spooler_id": schedulerId,
+        "job_name": record.job,
+        "start_time": secondstamp(record.began or record.enqueued),
+    }
+    if record.ended is not None:
+        attributes["end_time"] = secondstamp(record.ended)
+    attributes |= {"cause": record.cause, "steps": _steps(record), **_result(record)}
+    return element("history.entry", attributes, children)
 
 
 def _steps(record: TaskRecord) -> str:
@@ -228,14 +232,19 @@ def _facts(outcome: Outcome) -> dict[str, str]:
     return {name: f"{value}" for name, value in facts.items() if value is not None}
 
 
-def _count(command: Element, name: str) -> int:
+def count(command: Element, name: str) -> int:
+    """
+    How many entries are wanted.
+
+    @raise CommandRefused: that is no number, or too many.
+    """
     text = command.attributes.get(name, "")
     if text == "all":
         return MOST
-    count = said.integer(command, name) or 0
-    if count > MOST:
+    found = said.integer(command, name) or 0
+    if found > MOST:
         raise CommandRefused("SCHEDULER-285", f"{name}: at most {MOST} entries are shown")
-    return max(count, 0)
+    return max(found, 0)
 
 
 def _offset(command: Element) -> int:
