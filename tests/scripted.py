@@ -37,8 +37,9 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.proof import callerProof, selector
 from jobscheduler_tcp.testing import MemoryNetwork, MemoryTransport
-from jobscheduler_tcp.wire.commands import decodeRequest, encodeAnswer
+from jobscheduler_tcp.wire.answers import encodeAnswer
 from jobscheduler_tcp.wire.documents import parse
+from jobscheduler_tcp.wire.requests import decodeRequest
 from jobscheduler_tcp.wire.splitters import DocumentSplitter
 
 CLIENT = "10.0.0.1"

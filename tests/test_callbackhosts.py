@@ -25,8 +25,8 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.testing import FakeProcess, MemoryNetwork
-from jobscheduler_tcp.wire.commands import decodeRequest, encodeRequest
 from jobscheduler_tcp.wire.documents import parse
+from jobscheduler_tcp.wire.requests import decodeRequest, encodeRequest
 from tests.test_flow import CALLBACK, CLIENT, CODE, PORT, Diagram, play
 
 HOME = "192.0.2.9"

@@ -333,6 +333,7 @@ class CommandTests(RemoteCase):
             ('<remote_scheduler.start_remote_task tcp_port="x"/>', b"SCHEDULER-409"),
             ('<remote_scheduler.start_remote_task tcp_port="22"/>', b"SCHEDULER-409"),
             ('<remote_scheduler.start_remote_task tcp_port="70000"/>', b"SCHEDULER-409"),
+            (START.replace('"process"', '"other"'), b"SCHEDULER-409"),
             ("<remote_scheduler.remote_task.close/>", b"LIBXML2-003"),
             (CLOSE.format("-1"), b"SCHEDULER-409"),
             (CLOSE.format(17), b"unknown process id 17"),

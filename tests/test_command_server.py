@@ -34,8 +34,9 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.command import MAX_OUTSTANDING, CommandServerFactory
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.testing import MemoryNetwork, Stranger
-from jobscheduler_tcp.wire.commands import decodeAnswer, encodeRequest
+from jobscheduler_tcp.wire.answers import decodeAnswer
 from jobscheduler_tcp.wire.documents import Element, element
+from jobscheduler_tcp.wire.requests import encodeRequest
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
 from tests.listener import TASK, TOKEN
 

@@ -31,14 +31,9 @@ from jobscheduler_tcp.messages import (
     Work,
 )
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.wire.commands import (
-    decodeAnswer,
-    decodeRequest,
-    encodeAnswer,
-    encodeRequest,
-    isRequest,
-)
+from jobscheduler_tcp.wire.answers import decodeAnswer, encodeAnswer
 from jobscheduler_tcp.wire.documents import GREETED, parse
+from jobscheduler_tcp.wire.requests import decodeRequest, encodeRequest, isRequest
 from jobscheduler_tcp.wire.splitters import AnswerSplitter, DocumentSplitter
 from tests.strategies import answers, fed, mutated, pieces, requests, sizes
 

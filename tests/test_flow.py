@@ -32,8 +32,8 @@ from jobscheduler_tcp.testing import (
     RecordingReceiver,
     Stranger,
 )
-from jobscheduler_tcp.wire.commands import decodeRequest
 from jobscheduler_tcp.wire.documents import parse
+from jobscheduler_tcp.wire.requests import decodeRequest
 from jobscheduler_tcp.wire.splitters import DocumentSplitter
 
 CLIENT = "10.0.0.1"

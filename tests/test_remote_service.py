@@ -34,8 +34,9 @@ from jobscheduler_tcp.remote.service import DESCRIPTOR_RESERVE, FAREWELL, Remote
 from jobscheduler_tcp.remote.starts import MEMORY, SHORTEST_MEMORY, Starts
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.testing import FakeLauncher, MemoryNetwork, Stranger
-from jobscheduler_tcp.wire.commands import decodeAnswer, encodeRequest
+from jobscheduler_tcp.wire.answers import decodeAnswer
 from jobscheduler_tcp.wire.documents import Element, parse
+from jobscheduler_tcp.wire.requests import encodeRequest
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
 from tests.listener import TASK, TOKEN, ListenerPort
 from tests.strategies import works

@@ -46,7 +46,8 @@ from jobscheduler_tcp.messages import (
     Welcome,
 )
 from jobscheduler_tcp.sockets import settle
-from jobscheduler_tcp.wire.commands import decodeAnswer, encodeRequest
+from jobscheduler_tcp.wire.answers import decodeAnswer
+from jobscheduler_tcp.wire.requests import encodeRequest
 from jobscheduler_tcp.wire.splitters import MAX_GREETED, AnswerSplitter
 
 _HELLO_ID = 1

@@ -21,7 +21,8 @@ from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.messages import ConfirmationOpened, ConfirmationRefused, TakeConfirmation
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.proof import isProof, selector
-from jobscheduler_tcp.wire.commands import decodeAnswer, encodeRequest
+from jobscheduler_tcp.wire.answers import decodeAnswer
+from jobscheduler_tcp.wire.requests import encodeRequest
 
 # Seconds for the answer to our first words.
 ANSWER_TIMEOUT = 10.0

@@ -193,6 +193,10 @@ class ClassicRuns:
         port = _number(command, "tcp_port")
         if not LOWEST_PORT <= port <= 65535:
             raise CommandRefused("SCHEDULER-409", f"tcp_port={port} is no callback port")
+        kind = command.attributes.get("kind", "process")
+        if kind != "process":
+            # The original's schema knows no other (protocol document, 3.1).
+            raise CommandRefused("SCHEDULER-409", f"Expected kind=process, found {kind[:100]!r}")
         self._host.admit(port)
         number = self._host.number()
         task = ClassicTask(str(uuid4()), number, self._host.environment)

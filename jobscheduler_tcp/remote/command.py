@@ -45,8 +45,9 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import Handler, Peer, Said, notAllowed
 from jobscheduler_tcp.remote.classicruns import CLOSE, START, ClassicHost, ClassicRuns
 from jobscheduler_tcp.security import Level
-from jobscheduler_tcp.wire.commands import decodeRequest, encodeAnswer, isRequest
+from jobscheduler_tcp.wire.answers import encodeAnswer
 from jobscheduler_tcp.wire.documents import Element, answer
+from jobscheduler_tcp.wire.requests import decodeRequest, isRequest
 
 # Requests of one connection that wait for their answers; more are not read. A
 # start waits for the client's own callback port, 15 seconds at most.
