@@ -416,7 +416,7 @@ class ILaunchReactor(IReactorTime, IReactorFDSet):
     """
 
 
-class ICallbackReactor(IReactorTime, IReactorSocket):
+class ICallbackReactor(IReactorTime, IReactorSocket, IReactorFDSet):
     """
     What the callback ports need of a reactor.
     """

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator
 from errno import EADDRINUSE
 from pathlib import Path
 
-from twisted.internet.interfaces import IListeningPort, IReactorSocket, ITCPTransport
-from twisted.internet.protocol import ServerFactory
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.tcp import Connection
 
 from jobscheduler_tcp.errors import PortTaken
@@ -78,7 +77,7 @@ def listeningSocket(interface: str, port: int, backlog: int = BACKLOG) -> socket
 def listenOrTell(interface: str, port: int, backlog: int = BACKLOG) -> socket.socket:
     """
     The same as L{listeningSocket}, and find out who holds the port if it is
-    taken. The socket can be adopted later, by a process that became a daemon.
+    taken. The socket can be used later, by a process that became a daemon.
 
     @raise PortTaken: somebody else has the port.
     @raise OSError: it cannot be done for another reason.
@@ -90,17 +89,6 @@ def listenOrTell(interface: str, port: int, backlog: int = BACKLOG) -> socket.so
             raise
         host = f"[{interface}]" if ":" in interface else interface or "0.0.0.0"  # noqa: S104
         raise PortTaken(f"{host}:{port}", holderOf(port)) from error
-
-
-def adopt(
-    reactor: IReactorSocket, listening: socket.socket, factory: ServerFactory
-) -> IListeningPort:
-    """
-    Let a reactor accept what calls at a listening socket, which now belongs to
-    the reactor.
-    """
-    with listening:  # the reactor has a duplicate
-        return reactor.adoptStreamPort(listening.fileno(), listening.family, factory)
 
 
 def settle(transport: ITCPTransport) -> None:

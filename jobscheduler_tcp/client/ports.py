@@ -20,6 +20,7 @@ from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from jobscheduler_tcp.client.listening import adopt
 from jobscheduler_tcp.client.localports import (
     ephemeralPorts,
     reservedPorts,
@@ -27,7 +28,7 @@ from jobscheduler_tcp.client.localports import (
     unreserved,
 )
 from jobscheduler_tcp.interfaces import ICallbackReactor
-from jobscheduler_tcp.sockets import adopt, holderOf, listeningSocket
+from jobscheduler_tcp.sockets import holderOf, listeningSocket
 
 # JobScheduler's, downwards as it does (the diagram: "59999 or lower").
 FIRST_PORT = 59999

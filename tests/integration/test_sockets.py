@@ -18,9 +18,9 @@ from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SkipTest, TestCase
 
+from jobscheduler_tcp.client.listening import adopt
 from jobscheduler_tcp.errors import PortTaken
 from jobscheduler_tcp.sockets import (
-    adopt,
     holderOf,
     lingerNot,
     listeningSocket,
@@ -105,12 +105,12 @@ class AdoptTests(TestCase):
         number = listening.getsockname()[1]
         listener, caller = Person(), Person()
         port = adopt(cast(Any, reactor), listening, cast(Any, Listeners(listener)))
-        self.assertEqual(listening.fileno(), -1)
         self.assertTrue(holderOf(number).startswith(f"pid {os.getpid()} ("))
         await endpoint(reactor, interface, number).connect(Listeners(caller))
         await listener.made
         caller.transport.abortConnection()
         await listener.over
+        self.assertEqual(cast(Any, port.getHost()).port, number)
         await maybeDeferred(port.stopListening)
         listeningSocket(interface, number).close()
 
@@ -135,8 +135,8 @@ class AdoptTests(TestCase):
         """
 
         class Refusing:
-            def adoptStreamPort(self, *_: object) -> None:
-                raise RuntimeError("no port is adopted here")
+            def addReader(self, *_: object) -> None:
+                raise RuntimeError("nothing is read here")
 
         listening = listeningSocket(LOOPBACK, 0)
         self.assertRaises(

@@ -1,0 +1,163 @@
+"""
+L{jobscheduler_tcp.client.listening} without a network.
+"""
+
+from __future__ import annotations
+
+import socket
+from errno import EAGAIN, ECONNABORTED, EMFILE, ENOTCONN
+from typing import Any, cast
+
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.internet.protocol import Factory
+from twisted.internet.task import Clock
+from twisted.logger import capturedLogs
+from twisted.python.failure import Failure
+from twisted.trial.unittest import SynchronousTestCase
+from zope.interface.verify import verifyObject
+
+from jobscheduler_tcp.client.listening import ListeningSocket
+
+
+class Reactor(Clock):
+    """
+    A clock that knows its readers, and whom it was given as a connection.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[object] = []
+        self.adopted: list[int] = []
+        self.refuses = 0
+
+    def addReader(self, reader: object) -> None:
+        """
+        Read.
+        """
+        self.readers.append(reader)
+
+    def removeReader(self, reader: object) -> None:
+        """
+        Read no more.
+        """
+        if reader in self.readers:
+            self.readers.remove(reader)
+
+    def adoptStreamConnection(self, descriptor: int, family: int, factory: Factory) -> None:
+        """
+        Have a connection.
+        """
+        if self.refuses:
+            raise OSError(self.refuses, "refused")
+        self.adopted.append(descriptor)
+
+
+class Callers:
+    """
+    A listening socket at which one calls, or C{accept} fails.
+    """
+
+    family = socket.AF_INET
+
+    def __init__(self) -> None:
+        self.error = 0
+        self.ends: list[socket.socket] = []
+        self.closed = False
+
+    def accept(self) -> tuple[socket.socket, object]:
+        """
+        Take the caller.
+        """
+        if self.error:
+            raise OSError(self.error, "no")
+        ours, theirs = socket.socketpair()
+        self.ends += [ours, theirs]
+        return ours, ("192.0.2.1", 4711)
+
+    def hangUp(self) -> None:
+        """
+        Leave nothing open.
+        """
+        for end in self.ends:
+            end.close()
+
+    def fileno(self) -> int:
+        """
+        As of a socket.
+        """
+        return -1 if self.closed else 4711
+
+    def close(self) -> None:
+        """
+        Listen no more.
+        """
+        self.closed = True
+
+
+class ListeningSocketTests(SynchronousTestCase):
+    """
+    It takes who calls, and never turns round and round.
+    """
+
+    def setUp(self) -> None:
+        """
+        Listen.
+        """
+        self.reactor = Reactor()
+        self.callers = Callers()
+        self.port = ListeningSocket(
+            cast(Any, self.reactor), cast(socket.socket, self.callers), cast(Any, Factory())
+        )
+        self.port.startListening()
+        self.addCleanup(self.callers.hangUp)
+
+    def test_interfaces(self) -> None:
+        """
+        It is what a reactor would have made.
+        """
+        verifyObject(IListeningPort, self.port)
+        verifyObject(IReadDescriptor, self.port)
+
+    def test_accept(self) -> None:
+        """
+        The reactor gets the connection, and we keep nothing of it.
+        """
+        self.port.doRead()
+        self.assertEqual(len(self.reactor.adopted), 1)
+        self.assertEqual(self.callers.ends[0].fileno(), -1)
+
+    def test_goneAgain(self) -> None:
+        """
+        Who has hung up before they were taken is no matter.
+        """
+        for self.callers.error in (EAGAIN, ECONNABORTED):
+            self.port.doRead()
+        self.callers.error, self.reactor.refuses = 0, ENOTCONN
+        self.port.doRead()
+        self.assertEqual(self.callers.ends[0].fileno(), -1)
+        self.assertEqual(self.reactor.readers, [self.port])
+
+    def test_noDescriptor(self) -> None:
+        """
+        As long as there is no descriptor for a caller it is looked once a second,
+        and said why.
+        """
+        self.callers.error = EMFILE
+        with capturedLogs() as events:
+            self.port.doRead()
+        self.assertEqual(len(events), 1)
+        self.assertEqual(self.reactor.readers, [])
+        self.reactor.advance(1)
+        self.assertEqual(self.reactor.readers, [self.port])
+
+    def test_stopWhileResting(self) -> None:
+        """
+        After the end nothing is left with the reactor.
+        """
+        self.callers.error = EMFILE
+        self.port.doRead()
+        self.port.stopListening()
+        self.port.connectionLost(Failure(Exception()))
+        self.assertTrue(self.callers.closed)
+        self.assertEqual(self.reactor.readers, [])
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
