@@ -324,6 +324,77 @@ class OrderTests(AskingTestCase):
         out = said("add-order", "c", "--json")[1]
         self.assertEqual(json.loads(out), {"job_chain": "/c", "id": "1", "state": "load"})
 
+    def past(self, attributes: str, steps: str = "") -> list[str | Exception]:
+        """
+        What is answered of an order that is over.
+        """
+        runs = '<order id="2" history_id="9"/><order id="1" history_id="8"/>'
+        history = f"<order_step_history>{steps}</order_step_history>"
+        return [
+            CommandRefused("SCHEDULER-162", "There is no order 1"),
+            f"<job_chain><order_history>{runs}</order_history></job_chain>",
+            f'<order id="1" job_chain="/c" end_time="x" {attributes}>{history}</order>',
+        ]
+
+    def test_wait(self) -> None:
+        """
+        While an order is waited for each change is told, with what its task or
+        its job waits for; the exit code is that of its last task.
+        """
+        steps = '<order_step.entry task="6" reason="exited" exit_code="0"/>'
+        steps += '<order_step.entry task="7" reason="exited" exit_code="3" text="exit code 3"/>'
+        runs = 'running_since="2026-11-22 12:00:00.000" state="running_remote_process"'
+        self.answers = [
+            f"<ok>{self.order.format('')}</ok>",
+            *(self.order.format('job="/a"'), '<job state="stopped"/>'),
+            self.order.format('setback="2026-11-22 12:00:00.000"'),
+            *(self.order.format('task="7"'), task('state="waiting_for_process" position="2"')),
+            *(self.order.format('task="7" suspended="yes"'), task(runs)),
+            *self.past('state="failed"', steps),
+        ]
+        code, out, err = said("add-order", "c", "1", "--wait")
+        self.assertEqual(code, 3)
+        self.assertEqual(out, "order /c:1 came to its end: failed (task 7: exit code 3)\n")
+        self.assertEqual(
+            err.splitlines(),
+            [
+                "order /c:1 in state load waits for job /a, which is stopped",
+                "order /c:1 in state load waits, until 2026-11-22 12:00:00",
+                "order /c:1 in state load: task 7 waits, position 2",
+                "order /c:1 in state load: task 7 runs",
+            ],
+        )
+        self.assertEqual(self.questions[-1].attributes["history_id"], "8")
+
+    def test_ends(self) -> None:
+        """
+        An order that was removed, one that nobody but a person lets go on, one
+        that no task worked on, and the whole as JSON.
+        """
+        added = f"<ok>{self.order.format('')}</ok>"
+        suspended = self.order.format('suspended="yes" state_text="exit code 1"')
+        for answers, code, words in (
+            (self.past('state="load" removed="yes"'), 130, "was removed in state load"),
+            ([suspended], 75, "is suspended in state load (exit code 1)"),
+            ([self.order.format('suspended="yes" lost="yes"')], 69, "is lost in state load"),
+            (self.past('state="done"'), 0, "came to its end: done"),
+        ):
+            self.answers = [added, *answers]
+            got = said("add-order", "c", "--wait")
+            self.assertEqual(got, (code, f"order /c:1 {words}\n", ""))
+        self.answers = [added, *self.past('state="done"')]
+        self.assertEqual(json.loads(said("add-order", "c", "--wait", "--json")[1])["state"], "done")
+
+    def test_noHistory(self) -> None:
+        """
+        An order that is over and not to be found is told as that, after a while.
+        """
+        self.answers = [f"<ok>{self.order.format('')}</ok>"]
+        self.answers += [CommandRefused("SCHEDULER-162", ""), "<job_chain/>"] * 20
+        code, out, err = said("add-order", "c", "--wait")
+        self.assertEqual((code, out), (70, ""))
+        self.assertEqual(err, "jsremote: order /c:1 is over, and in no history\n")
+
     def test_modify(self) -> None:
         """
         All that may be changed, and how the order stands then.

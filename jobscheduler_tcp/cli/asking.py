@@ -11,12 +11,15 @@ import socket
 import sys
 import time
 from collections.abc import Iterable, Mapping
+from typing import TypeAlias, overload
 
 from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.screen import printable
 from jobscheduler_tcp.errors import CommandRefused, ConnectionClosed, RemoteProtocolError
 from jobscheduler_tcp.wire.documents import CONFIGURATION, Element, element, parse, serialise
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
+
+Address: TypeAlias = tuple[str, int]
 
 # Seconds for the whole answer: as long as a remote waits for the whole question
 # (docs/protocol/extended, "Command connection").
@@ -70,7 +73,7 @@ def parametersElement(pairs: Iterable[tuple[str, str]]) -> Element:
     return element("params", {}, found)
 
 
-def stateOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> Element | int:
+def stateOf(remote: Address, question: bytes, role: str = "remote") -> Element | int:
     """
     Ask for a state; or tell on stderr why there is none, and return the exit
     code.
@@ -82,15 +85,27 @@ def stateOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> E
     return childOf(answer, "state") or complain(EX_SOFTWARE, text)
 
 
-def answerOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> Element | int:
+@overload
+def answerOf(remote: Address, question: bytes, role: str = "remote") -> Element | int: ...
+@overload
+def answerOf(
+    remote: Address, question: bytes, role: str, *, absent: str
+) -> Element | int | None: ...
+def answerOf(
+    remote: Address, question: bytes, role: str = "remote", *, absent: str = ""
+) -> Element | int | None:
     """
     Say one command and hear its answer; or tell on stderr why there is none, and
     return the exit code.
+
+    @param absent: the code of a refusal that is an answer, too: C{None}.
     """
     where = shown(remote)
     try:
         return ask(remote, question)
     except CommandRefused as error:
+        if error.code == absent:
+            return None
         status = _STATUS.get(error.code, EX_DATAERR)
         if error.code == "SCHEDULER-105":
             return complain(status, f"{where} is no {role} of this version: {error}")
@@ -109,7 +124,7 @@ def answerOf(remote: tuple[str, int], question: bytes, role: str = "remote") -> 
         return complain(EX_UNAVAILABLE, f"cannot ask {where}: {reason}; {hint}")
 
 
-def ask(address: tuple[str, int], question: bytes) -> Element:
+def ask(address: Address, question: bytes) -> Element:
     """
     Say one command and hear its answer.
 

@@ -12,14 +12,19 @@ from collections.abc import Iterator
 from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import (
     EX_SOFTWARE,
+    EX_TEMPFAIL,
+    EX_UNAVAILABLE,
     answerOf,
     childOf,
     complain,
     parametersElement,
+    plain,
     question,
 )
 from jobscheduler_tcp.cli.screen import drawn, shortTime
+from jobscheduler_tcp.cli.waiting import Waiting, statusOf
 from jobscheduler_tcp.client.lines import readable
+from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.wire.documents import Element
 
 
@@ -49,8 +54,23 @@ def addOrder(given: argparse.Namespace) -> int:
     order = childOf(said, "order") if said is not None else None
     if order is None:
         return complain(EX_SOFTWARE, f"{shown(given.remote)} did not say which order that is")
-    print(json.dumps(order.attributes) if given.json else _line(order))
-    return 0
+    if not given.wait:
+        print(json.dumps(order.attributes) if given.json else _line(order))
+        return 0
+    chain, identifier = order.attributes.get("job_chain", ""), order.attributes.get("id", "")
+    name = f"{chain} {identifier}"
+    what = f"order {chain}:{identifier}"
+    with Waiting(given.remote, what, f"orders {chain}", f"remove-order {name}") as waiting:
+        found = waiting.forOrder(chain, identifier)
+    if isinstance(found, int):
+        return found
+    steps = childOf(found, "order_step_history")
+    last = steps.children[-1].attributes if steps is not None and steps.children else {}
+    if given.json:
+        print(json.dumps(plain(found)))
+    else:
+        print(readable(f"{what} {' '.join(_came(found.attributes, last))}"))
+    return _status(found.attributes, last)
 
 
 def modifyOrder(given: argparse.Namespace) -> int:
@@ -181,6 +201,35 @@ def _line(order: Element) -> str:
     times = (said.get("at", ""), said.get("setback", ""))
     words += [f"at {shortTime(time, '')}" for time in times if time]
     return readable(", ".join(words))
+
+
+def _came(order: dict[str, str], last: dict[str, str]) -> Iterator[str]:
+    """
+    What became of an order that was waited for.
+
+    @param last: its last step.
+    """
+    if order.get("removed"):
+        yield f"was removed in state {order.get('state', '')}"
+    elif "end_time" in order:
+        yield f"came to its end: {order.get('state', '')}"
+    else:
+        yield f"is {'lost' if order.get('lost') else 'suspended'} in state {order.get('state', '')}"
+    if last:
+        yield f"(task {last.get('task', '')}: {last.get('text') or last.get('verdict', '')})"
+    elif order.get("state_text"):
+        yield f"({order['state_text']})"
+
+
+def _status(order: dict[str, str], last: dict[str, str]) -> int:
+    """
+    The exit code: that of the last task, or why there is none.
+    """
+    if "end_time" not in order:
+        return EX_UNAVAILABLE if order.get("lost") else EX_TEMPFAIL
+    if order.get("removed"):
+        return Outcome(Reason.CANCELLED).exitStatus
+    return statusOf(last) if last else 0
 
 
 def _text(number: int | None) -> str:

@@ -54,7 +54,7 @@ def startJob(
     if isinstance(found, int):
         return found
     print(json.dumps(plain(found)) if asJSON else f"task {readable(number)} {told(found)}")
-    return statusOf(found)
+    return statusOf(found.attributes)
 
 
 def modifyJob(client: tuple[str, int], job: str, command: str, asJSON: bool) -> int:

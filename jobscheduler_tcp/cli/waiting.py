@@ -21,6 +21,9 @@ from jobscheduler_tcp.wire.documents import Element
 FIRST_LOOK = 0.05
 LOOK = 0.5
 
+# How often one looks for an order that is over in the history.
+_LOOKS = 20
+
 _UNITS = ("bytes", "KiB", "MiB", "GiB", "TiB")
 
 
@@ -69,6 +72,75 @@ class Waiting:
             return None
 
         return self.until(look)
+
+    def forOrder(self, chain: str, identifier: str) -> Element | int:
+        """
+        Wait until an order is over, or stands where only a person lets it go on.
+
+        @return: the order; or the exit code, if that cannot be known.
+        """
+        asked = question("show_order", {"job_chain": chain, "order": identifier})
+        gone = 0
+
+        def look() -> Element | int | None:
+            nonlocal gone
+            answer = answerOf(self._client, asked, "client", absent="SCHEDULER-162")
+            if isinstance(answer, int):
+                return answer
+            if answer is None:
+                gone += 1
+                found = self._pastOrder(chain, identifier)
+                if found is None and gone >= _LOOKS:
+                    return complain(EX_SOFTWARE, f"{self._what} is over, and in no history")
+                return found
+            order = childOf(answer, "order")
+            if order is None:
+                return complain(EX_SOFTWARE, f"{shown(self._client)} does not show its orders")
+            if order.attributes.get("suspended") and not order.attributes.get("task"):
+                return order
+            self._tellOrder(order.attributes)
+            return None
+
+        return self.until(look)
+
+    def _pastOrder(self, chain: str, identifier: str) -> Element | int | None:
+        """
+        Ask for the last run of an order, and for its steps.
+
+        @return: C{None} if it is not in the history, which is written after what
+            happened.
+        """
+        asked = {"job_chain": chain, "what": "order_history", "max_order_history": "1000"}
+        answer = answerOf(self._client, question("show_job_chain", asked), "client")
+        if isinstance(answer, int):
+            return answer
+        found = childOf(answer, "job_chain")
+        history = None if found is None else childOf(found, "order_history")
+        for run in history.children if history is not None else ():
+            if run.attributes.get("id") == identifier:
+                entry = run.attributes.get("history_id", "")
+                asked = {"job_chain": chain, "order": identifier, "history_id": entry}
+                answer = answerOf(self._client, question("show_order", asked), "client")
+                return answer if isinstance(answer, int) else childOf(answer, "order")
+        return None
+
+    def _tellOrder(self, order: dict[str, str]) -> None:
+        text = f"{self._what} in state {order.get('state', '')}"
+        if order.get("task"):
+            shownTask = _showTask(self._client, order["task"])
+            if not isinstance(shownTask, int):
+                now, task = shownTask
+                text += f": task {order['task']} {told(task)}"
+                self._progress.tell(readable(text), passing(task, now))
+        elif order.get("at") or order.get("setback"):
+            at = order.get("at") or order.get("setback") or ""
+            self._progress.tell(readable(f"{text} waits, until {at[:19]}"))
+        else:
+            job = order.get("job", "")
+            answer = answerOf(self._client, question("show_job", {"job": job}), "client")
+            found = None if isinstance(answer, int) else childOf(answer, "job")
+            state = "" if found is None else f", which is {found.attributes.get('state', '')}"
+            self._progress.tell(readable(f"{text} waits for job {job}{state}"))
 
     def until(self, look: Callable[[], Element | int | None]) -> Element | int:
         """
@@ -143,11 +215,12 @@ def passing(task: Element, now: str) -> str:
     return f"{words}, {bytesTold(size)} of output" if size else words
 
 
-def statusOf(task: Element) -> int:
+def statusOf(said: dict[str, str]) -> int:
     """
     The exit code of C{jsremote run} for the same outcome.
+
+    @param said: the attributes of a task.
     """
-    said = task.attributes
     try:
         reason = Reason(said.get("reason", ""))
     except ValueError:
