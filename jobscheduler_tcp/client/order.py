@@ -72,6 +72,33 @@ class OrderChange:
     clearsSetback: bool = False
     resets: bool = False
 
+    def applyTo(self, order: Order) -> str:
+        """
+        Change all of an order but its state.
+
+        @return: the state where it shall be.
+        """
+        state = order.state
+        if self.resets:
+            state = order.initialState
+            order.suspended = order.lost = False
+            order.text = ""
+        if self.state or self.resets or (self.clearsSetback and order.setBack):
+            order.at, order.setBack, order.setbacks = 0.0, False, 0
+        if self.at is not None:
+            order.at, order.setBack = self.at, False
+        if self.suspended is not None:
+            order.suspended, order.text = self.suspended, ""
+            order.lost = order.lost and self.suspended
+        if self.priority is not None:
+            order.priority = self.priority
+        if self.title is not None:
+            order.title = self.title
+        if self.endState is not None:
+            order.endState = self.endState
+        order.parameters = merged(order.parameters, self.parameters)
+        return self.state or state
+
 
 @dataclass(slots=True, eq=False)
 class Order:
@@ -125,6 +152,30 @@ class Order:
     removed: bool = False
     successor: NewOrder | None = None
     entry: int = 0
+
+
+def made(number: int, new: NewOrder, identifier: str, state: str, job: str, *, now: float) -> Order:
+    """
+    Make an order as it is asked for.
+
+    @param state: where it begins, at the node of this job.
+    """
+    return Order(
+        number,
+        new,
+        identifier,
+        new.chain,
+        state,
+        state,
+        new.endState,
+        new.title,
+        new.priority,
+        merged((), new.parameters),
+        now,
+        new.at,
+        new.suspended,
+        job,
+    )
 
 
 def merged(first: Pairs, second: Pairs) -> Pairs:

@@ -25,6 +25,7 @@ from jobscheduler_tcp.client.order import (
     OrderChange,
     Pairs,
     Verdict,
+    made,
     merged,
 )
 from jobscheduler_tcp.client.orderqueues import OrderQueues
@@ -185,9 +186,9 @@ class OrderBook:
             if existing.task:
                 existing.successor = new
                 self._observer.orderChanged(existing)
-                return self._made(new, identifier, state, job, now)
+                return made(next(self._numbers), new, identifier, state, job, now=now)
             self._remove(existing, now)
-        order = self._made(new, identifier, state, job, now)
+        order = made(next(self._numbers), new, identifier, state, job, now=now)
         orders[identifier] = order
         self._size += 1
         self._observer.orderAdded(order)
@@ -207,28 +208,7 @@ class OrderBook:
         for state in (change.state, change.endState):
             if state:
                 self._chains.requireState(chain, state)
-        state = order.state
-        if change.resets:
-            state = order.initialState
-            order.suspended = order.lost = False
-            order.at, order.setBack, order.setbacks, order.text = 0.0, False, 0, ""
-        state = change.state or state
-        if change.state:
-            order.at, order.setBack, order.setbacks = 0.0, False, 0
-        if change.clearsSetback and order.setBack:
-            order.at, order.setBack, order.setbacks = 0.0, False, 0
-        if change.at is not None:
-            order.at, order.setBack = change.at, False
-        if change.suspended is not None:
-            order.suspended, order.text = change.suspended, ""
-            order.lost = order.lost and change.suspended
-        if change.priority is not None:
-            order.priority = change.priority
-        if change.title is not None:
-            order.title = change.title
-        if change.endState is not None:
-            order.endState = change.endState
-        order.parameters = merged(order.parameters, change.parameters)
+        state = change.applyTo(order)
         self._observer.orderChanged(order)
         if state != order.state:
             self._move(order, state, now)
@@ -406,24 +386,6 @@ class OrderBook:
         if self._orders[order.chain].get(order.id) is order:
             del self._orders[order.chain][order.id]
             self._size -= 1
-
-    def _made(self, new: NewOrder, identifier: str, state: str, job: str, now: float) -> Order:
-        return Order(
-            next(self._numbers),
-            new,
-            identifier,
-            new.chain,
-            state,
-            state,
-            new.endState,
-            new.title,
-            new.priority,
-            merged((), new.parameters),
-            now,
-            new.at,
-            new.suspended,
-            job,
-        )
 
     def _newId(self, chain: str) -> str:
         taken = self._orders[chain]
