@@ -78,6 +78,13 @@ class ITaskConfirmation(Interface):
         Give the task up: abort its connection.
         """
 
+    def kept(stdout: int, stderr: int) -> None:
+        """
+        Acknowledge so many bytes of each stream since its beginning, and from now
+        on no more than was told so: what is acknowledged, the remote forgets. A
+        receiver that never calls this has what it was given.
+        """
+
     def writeInput(data: bytes) -> None:
         """
         Give the task bytes of input; they are kept until the remote has room.

@@ -87,6 +87,11 @@ class Confirmation:
         """
         self.said.append("stop")
 
+    def kept(self, stdout: int, stderr: int) -> None:
+        """
+        Nobody asks for that.
+        """
+
     def writeInput(self, data: bytes) -> None:
         """
         Keep it.

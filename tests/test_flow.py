@@ -19,7 +19,16 @@ from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.ports import CallbackPorts, Listen
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.service import ClientService
-from jobscheduler_tcp.messages import KillTask, StartTask, Stream, TaskRefused, TaskTaken, Work
+from jobscheduler_tcp.client.taskkey import Lasting
+from jobscheduler_tcp.messages import (
+    KillTask,
+    OnDisconnect,
+    StartTask,
+    Stream,
+    TaskRefused,
+    TaskTaken,
+    Work,
+)
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.remote.service import RemoteService
 from jobscheduler_tcp.security import AllowedHosts, Level
@@ -49,6 +58,9 @@ CODE = 7
 
 How = Literal["reset", "silence"]
 
+# What becomes of most tests' task when its client is gone.
+KILLED = Lasting(OnDisconnect.KILL)
+
 
 def play(process: FakeProcess) -> None:
     """
@@ -74,23 +86,16 @@ class Diagram:
         *,
         callback: str = "own",
         advertise: str = "",
+        lasting: Lasting = KILLED,
         callbackHosts: CallbackHosts | None = None,
         descriptors: int = 1024,
     ) -> None:
         self.network = MemoryNetwork()
         clientHost = self.network.host(CLIENT)
-        remoteHost = self.network.host(REMOTE)
         self.launcher = FakeLauncher(self.network.clock, script)
-        self.remote = RemoteService(
-            remoteHost,
-            self.launcher,
-            [TCP4ServerEndpoint(remoteHost, PORT)],
-            AllowedHosts([(CLIENT, Level.ALL)]),
-            callbackHosts=callbackHosts,
-            environment={},
-            wallClock=lambda: 1.0,
-            descriptors=descriptors,
-        )
+        self._callbackHosts = callbackHosts
+        self._descriptors = descriptors
+        self.remote = self.makeRemote()
         self.client = ClientService(
             self.network.clock,
             CallbackPorts(
@@ -106,11 +111,28 @@ class Diagram:
                     advertise=advertise,
                 )
             ],
+            lasting=lasting,
             wallClock=lambda: 1.0,
         )
         self.remote.startService()
         self.client.startService()
         self.network.flush()
+
+    def makeRemote(self) -> RemoteService:
+        """
+        A remote that does not listen yet.
+        """
+        host = self.network.host(REMOTE)
+        return RemoteService(
+            host,
+            self.launcher,
+            [TCP4ServerEndpoint(host, PORT)],
+            AllowedHosts([(CLIENT, Level.ALL)]),
+            callbackHosts=self._callbackHosts,
+            environment={},
+            wallClock=lambda: 1.0,
+            descriptors=self._descriptors,
+        )
 
     def run(self, work: Work | None = None) -> tuple[RunningJob, RecordingReceiver]:
         """

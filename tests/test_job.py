@@ -27,10 +27,11 @@ from jobscheduler_tcp.client.command import CommandClientFactory
 from jobscheduler_tcp.client.connection import CommandConnection
 from jobscheduler_tcp.client.hearing import Hearing
 from jobscheduler_tcp.client.job import RunningJob
-from jobscheduler_tcp.client.jobcore import Means
+from jobscheduler_tcp.client.means import Means
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.strangers import Strangers
+from jobscheduler_tcp.client.taskkey import Lasting
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,
@@ -46,6 +47,7 @@ from jobscheduler_tcp.messages import (
     EndAcknowledged,
     Heartbeat,
     KillTask,
+    OnDisconnect,
     RequestFailed,
     StartTask,
     Stream,
@@ -78,7 +80,13 @@ class JobWorld:
         self.ports = CallbackPorts(self.clock, self.listen, 59999, 60000 - ports)
         self.heart = Heart(self.clock)
         self.strangers = Strangers(self.clock)
-        self.means = Means(self.clock, self.ports, self.heart, self.strangers)
+        self.means = Means(
+            self.clock,
+            self.ports,
+            self.heart,
+            self.strangers,
+            lasting=Lasting(OnDisconnect.KILL),
+        )
         self.connection = CommandConnection(
             self.remote.endpoint(), CommandClientFactory(self.heart), self.clock
         )

@@ -69,6 +69,11 @@ class HeldConfirmation:
         Nobody asks for that.
         """
 
+    def kept(self, stdout: int, stderr: int) -> None:
+        """
+        Nobody asks for that.
+        """
+
     def writeInput(self, data: bytes) -> None:
         """
         Nobody asks for that.

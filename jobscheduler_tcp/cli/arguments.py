@@ -339,6 +339,21 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
     )
     _addAdvertise(group)
     group.add_argument(
+        "--on-disconnect",
+        choices=("kill", "hold", "finish"),
+        default="hold",
+        help="what the remote does with the job when the connections break: kill it; hold it until "
+        "they are made again, which is tried at once; or hold it, and let it finish alone if they "
+        "are not made in time. Ctrl-C kills it in any case (default: hold)",
+    )
+    group.add_argument(
+        "--hold",
+        type=_seconds,
+        default=600.0,
+        metavar="SECONDS",
+        help="for how long it is held (default: 600)",
+    )
+    group.add_argument(
         "--start-timeout",
         type=_seconds,
         default=60.0,

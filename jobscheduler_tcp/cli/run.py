@@ -30,8 +30,9 @@ from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.service import ClientService
+from jobscheduler_tcp.client.taskkey import Lasting
 from jobscheduler_tcp.interfaces import ICallbackReactor
-from jobscheduler_tcp.messages import Stream, TaskKilled, Work
+from jobscheduler_tcp.messages import OnDisconnect, Stream, TaskKilled, Work
 from jobscheduler_tcp.outcome import EX_SOFTWARE, Outcome, Reason
 from jobscheduler_tcp.tap import raiseDescriptorLimit
 from jobscheduler_tcp.wire.splitters import MAX_GREETED
@@ -232,6 +233,7 @@ class _Run:
             startTimeout=self._arguments.start_timeout or FOR_EVER,
             # Somebody waits for the answer: what is refused is told at once.
             connectTimeout=0.0,
+            lasting=Lasting(OnDisconnect(self._arguments.on_disconnect), self._arguments.hold),
         )
         service.startService()
         try:
@@ -244,7 +246,8 @@ class _Run:
 
     def _signalled(self, number: int, frame: FrameType | None) -> None:
         if self._status is not None:
-            # The second time: the connections break, and the remote kills the task.
+            # The second time: the remote was told to kill the task, or does it when
+            # nobody comes back.
             os._exit(128 + number)
         self._status = 128 + number
         # A handler may interrupt anything: it only wakes the reactor.

@@ -20,6 +20,7 @@ from jobscheduler_tcp.interfaces import IConfirmationReceiver
 from jobscheduler_tcp.messages import (
     Confirmation,
     InputTaken,
+    TaskAbandoned,
     TaskAttached,
     TaskEnded,
     TaskOutput,
@@ -106,14 +107,8 @@ class CallbackProtocol(Caller):
         if task is None:
             if channel != CHANNEL:
                 raise RemoteProtocolError(f"channel {channel} where only {CHANNEL} can be")
-            task = self._task = TaskChannel(
-                self._owner.task,
-                channel,
-                self._channels,
-                self.transport,
-                receiver=self._owner.receiver,
-                hangUp=self.abort,
-            )
+            task = self._task = self._owner.taskChannel()
+            task.bind(channel, self._channels, self.transport, self.abort)
         elif isinstance(message, TaskAttached):
             raise RemoteProtocolError("a second channel where only one can be")
         match message:
@@ -127,6 +122,8 @@ class CallbackProtocol(Caller):
                 task.inputTaken(message)
             case TaskEnded():
                 task.ended(message, self._acknowledged)
+            case TaskAbandoned():
+                raise RemoteProtocolError("a connection of one task without that task")
             case _:
                 raise AssertionError(f"{message} from a remote")
 
@@ -149,6 +146,7 @@ class CallbackFactory(ServerFactory):
     @ivar claimed: whether any caller was shown our proof. Before that, the task
         has not run; afterwards, it may have.
     @ivar proven: the connection of the remote.
+    @ivar channel: the task's channel, C{None} before it was first opened.
     """
 
     noisy = False
@@ -164,6 +162,8 @@ class CallbackFactory(ServerFactory):
         window: int = WINDOW,
         watcher: CallbackWatcher | None = None,
         log: Strangers | None = None,
+        channel: TaskChannel | None = None,
+        lasting: bool = False,
     ) -> None:
         """
         @param task: the UUID of the task.
@@ -173,6 +173,9 @@ class CallbackFactory(ServerFactory):
             acknowledged.
         @param log: where strangers are told of; factories of one service share
             it, so that a scanner is told of once.
+        @param channel: that of a task that was confirmed before.
+        @param lasting: whether the task may be confirmed on another connection
+            when this one breaks.
         """
         self.task = task
         self.token = token
@@ -186,6 +189,8 @@ class CallbackFactory(ServerFactory):
         self.strangers = 0
         self.claimed = False
         self.proven: Caller | None = None
+        self.channel = channel
+        self._lasting = lasting
         self._unproven: dict[Caller, None] = {}
 
     @property
@@ -200,6 +205,14 @@ class CallbackFactory(ServerFactory):
         Somebody calls.
         """
         return CallbackProtocol(self)
+
+    def taskChannel(self) -> TaskChannel:
+        """
+        The task's channel, which is opened now.
+        """
+        if self.channel is None:
+            self.channel = TaskChannel(self.task, self.receiver, lasting=self._lasting)
+        return self.channel
 
     def admits(self) -> bool:
         """

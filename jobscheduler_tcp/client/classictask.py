@@ -311,6 +311,11 @@ class ClassicListener:
         """
         self.abort()
 
+    def kept(self, stdout: int, stderr: int) -> None:
+        """
+        The protocol knows no acknowledgement.
+        """
+
     def writeInput(self, data: bytes) -> None:
         """
         Nothing: work with input is refused.

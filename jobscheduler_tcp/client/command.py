@@ -28,6 +28,7 @@ from jobscheduler_tcp.heartbeat import SILENCE, Heart
 from jobscheduler_tcp.messages import (
     VERSION,
     Answer,
+    AttachRefused,
     AttachTask,
     CallbackMode,
     ConfirmationOpened,
@@ -55,7 +56,7 @@ _MAX_ID = 2**31 - 1
 
 _ANSWERS: dict[type[Request], tuple[type[Answer], ...]] = {
     StartTask: (TaskTaken, TaskRefused),
-    AttachTask: (TaskTaken, TaskRefused),
+    AttachTask: (TaskTaken, AttachRefused),
     KillTask: (TaskKilled,),
     Ping: (Pong,),
     OpenConfirmation: (ConfirmationOpened, ConfirmationRefused),

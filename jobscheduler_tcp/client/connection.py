@@ -6,7 +6,7 @@ again when it breaks, and requests survive that.
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from errno import ETIMEDOUT
 from random import random
 
@@ -32,7 +32,7 @@ from jobscheduler_tcp.errors import (
     NotAdmitted,
     RemoteUnreachable,
 )
-from jobscheduler_tcp.messages import Answer, Ping, Request, Welcome
+from jobscheduler_tcp.messages import Answer, OnDisconnect, Ping, Request, StartTask, Welcome
 
 # Seconds to try before a remote counts as unreachable: a restart of its service
 # takes less.
@@ -44,6 +44,8 @@ _LAST_DELAY = 2.0
 # How often a request is said, each time the connection breaks before the answer:
 # one at which the remote hangs up must not stop the others for ever.
 _MAX_TIMES = 5
+# The word of a remote that holds tasks for clients that come back.
+ATTACH = "attach"
 
 
 @dataclass(slots=True, eq=False)
@@ -237,7 +239,13 @@ class CommandConnection:
 
     def _send(self, protocol: CommandClientProtocol, asked: _Asked) -> None:
         asked.times += 1
-        protocol.request(asked.request).addCallbacks(
+        request = asked.request
+        if isinstance(request, StartTask) and request.secret:
+            assert self.welcome is not None
+            if ATTACH not in self.welcome.capabilities:
+                # It would not understand what it knows nothing of.
+                request = replace(request, onDisconnect=OnDisconnect.KILL, hold=0.0, secret=b"")
+        protocol.request(request).addCallbacks(
             self._answered, self._unanswered, callbackArgs=(asked,), errbackArgs=(asked,)
         )
 

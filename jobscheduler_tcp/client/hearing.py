@@ -41,9 +41,13 @@ class Hearing:
     """
     Tell the job first, then the application. An application that fails is
     logged, and does not disturb the job.
+
+    @ivar lasting: whether the task may be confirmed on another connection when
+        one breaks. Then the application hears the last word from the job.
     """
 
     _log = Logger()
+    lasting = False
 
     def __init__(self, job: TaskListener, receiver: IConfirmationReceiver | None) -> None:
         self._job = job
@@ -99,7 +103,8 @@ class Hearing:
         The connection broke before the end was heard.
         """
         self._job.lost(reason)
-        self.lastWord(reason)
+        if not self.lasting:
+            self.lastWord(reason)
 
     def lastWord(self, reason: Failure) -> None:
         """

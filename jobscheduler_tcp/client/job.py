@@ -20,10 +20,12 @@ from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client import verdicts
 from jobscheduler_tcp.client.connection import CommandConnection
-from jobscheduler_tcp.client.jobcore import SIGTERM, JobCore, Means
+from jobscheduler_tcp.client.jobcore import SIGTERM, JobCore
 from jobscheduler_tcp.client.jobinputs import JobInputs
+from jobscheduler_tcp.client.means import Means
 from jobscheduler_tcp.client.ports import CallbackPort
 from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.taskkey import Lasting, TaskKey
 from jobscheduler_tcp.config.settings import endpoint
 from jobscheduler_tcp.errors import NotStarted
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
@@ -42,6 +44,8 @@ _waitingForStart = _builder.state("Waiting for start of task")
 _waitingForAnswer = _builder.state("Waiting for answer")
 _waitingForEnd = _builder.state("Waiting for end of task")
 _acknowledging = _builder.state("Acknowledging end of task")
+# Its connection broke, or it was asked for in another life: the remote can tell.
+_comingBack = _builder.state("Coming back to the task")
 _over = _builder.state("Over")
 
 # ------------------------------------------------------- before the task may run
@@ -184,30 +188,31 @@ def _lostBeforeStart(inputs: JobInputs, core: JobCore, reason: Failure) -> None:
         inputs.hopeless(verdict)
 
 
-@_waitingForEnd.upon(JobInputs.lost).to(_over)
+@_waitingForEnd.upon(JobInputs.lost).to(_comingBack)
 def _lost(inputs: JobInputs, core: JobCore, reason: Failure) -> None:
-    core.finish(verdicts.lost(reason, core.pid))
+    core.comeBack(verdicts.lost(reason, core.pid))
 
 
-@_waitingForStart.upon(JobInputs.hopeless).to(_over)
-@_waitingForAnswer.upon(JobInputs.hopeless).to(_over)
+@_waitingForStart.upon(JobInputs.hopeless).to(_comingBack)
+@_waitingForAnswer.upon(JobInputs.hopeless).to(_comingBack)
 def _hopeless(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
-    core.finish(outcome)
+    core.comeBack(outcome)
 
 
-@_waitingForAnswer.upon(JobInputs.taken).to(_over)
-@_waitingForAnswer.upon(JobInputs.overdue).to(_over)
+@_waitingForAnswer.upon(JobInputs.taken).to(_comingBack)
+@_waitingForAnswer.upon(JobInputs.overdue).to(_comingBack)
 def _lostAfterCall(inputs: JobInputs, core: JobCore) -> None:
-    core.finish(verdicts.LOST_BEFORE_START)
+    core.comeBack(verdicts.LOST_BEFORE_START)
 
 
-@_waitingForAnswer.upon(JobInputs.unanswered).to(_over)
+@_waitingForAnswer.upon(JobInputs.unanswered).to(_comingBack)
 def _lostWithoutAnswer(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
-    core.finish(verdicts.LOST_BEFORE_START)
+    core.comeBack(verdicts.LOST_BEFORE_START)
 
 
 @_waitingForStart.upon(JobInputs.overdue).to(_over)
 def _overdueAfterCall(inputs: JobInputs, core: JobCore) -> None:
+    core.giveUp()
     core.finish(Outcome(Reason.LOST, "the start was not confirmed in time"))
 
 
@@ -215,6 +220,7 @@ def _overdueAfterCall(inputs: JobInputs, core: JobCore) -> None:
 @_waitingForAnswer.upon(JobInputs.kill).loop()
 @_waitingForEnd.upon(JobInputs.kill).loop()
 @_acknowledging.upon(JobInputs.kill).loop()
+@_comingBack.upon(JobInputs.kill).loop()
 def _kill(
     inputs: JobInputs, core: JobCore, signal: int, grace: float, result: Deferred[TaskKilled]
 ) -> None:
@@ -223,6 +229,7 @@ def _kill(
 
 @_waitingForStart.upon(JobInputs.cancel).loop()
 @_waitingForEnd.upon(JobInputs.cancel).loop()
+@_comingBack.upon(JobInputs.cancel).loop()
 def _cancelTask(inputs: JobInputs, core: JobCore) -> None:
     core.killOrHangUp()
 
@@ -231,6 +238,7 @@ def _cancelTask(inputs: JobInputs, core: JobCore) -> None:
 @_waitingForAnswer.upon(JobInputs.abandon).to(_over)
 @_waitingForEnd.upon(JobInputs.abandon).to(_over)
 @_acknowledging.upon(JobInputs.abandon).to(_over)
+@_comingBack.upon(JobInputs.abandon).to(_over)
 def _abandon(inputs: JobInputs, core: JobCore) -> None:
     core.finish(Outcome(Reason.LOST, "the client stopped before its end", pid=core.pid))
 
@@ -242,16 +250,43 @@ def _acknowledged(inputs: JobInputs, core: JobCore) -> None:
     core.finish(verdicts.ended(core.end, core.pid))
 
 
-@_acknowledging.upon(JobInputs.callerGone).to(_over)
+@_acknowledging.upon(JobInputs.callerGone).to(_comingBack)
 def _notAcknowledged(inputs: JobInputs, core: JobCore) -> None:
     core.gone = True
     text = "the connection broke before the end could be acknowledged"
-    core.finish(Outcome(Reason.LOST, text, pid=core.pid))
+    core.comeBack(Outcome(Reason.LOST, text, pid=core.pid))
 
 
 @_waitingForAnswer.upon(JobInputs.callerGone).loop()
+@_comingBack.upon(JobInputs.callerGone).loop()
 def _gone(inputs: JobInputs, core: JobCore) -> None:
     core.gone = True
+
+
+# ----------------------------------------------------------------- coming back
+
+
+@_queued.upon(JobInputs.comeBack).to(_comingBack)
+def _resume(inputs: JobInputs, core: JobCore, stdout: int, stderr: int) -> None:
+    core.resume(stdout, stderr)
+
+
+@_comingBack.upon(JobInputs.returned).to(_waitingForStart)
+def _returned(inputs: JobInputs, core: JobCore) -> None:
+    core.awaitStart()
+
+
+@_comingBack.upon(JobInputs.returnedRunning).to(_waitingForEnd)
+@_comingBack.upon(JobInputs.returnedEnded).to(_acknowledging)
+def _returnedLater(inputs: JobInputs, core: JobCore) -> None:
+    """
+    What the remote has to tell follows.
+    """
+
+
+@_comingBack.upon(JobInputs.hopeless).to(_over)
+def _neverBack(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
+    core.finish(outcome)
 
 
 # ------------------------------------------------------------------ afterwards
@@ -279,6 +314,7 @@ def _hangUp(inputs: JobInputs, core: JobCore) -> None:
 _waitingForStart.upon(JobInputs.callerClaims).loop().returns(None)
 _waitingForAnswer.upon(JobInputs.cancel).loop().returns(None)
 _acknowledging.upon(JobInputs.cancel).loop().returns(None)
+_comingBack.upon(JobInputs.lost).loop().returns(None)
 _over.upon(JobInputs.cancel).loop().returns(None)
 _over.upon(JobInputs.notListening).loop().returns(None)
 _over.upon(JobInputs.claimLost).loop().returns(None)
@@ -308,12 +344,15 @@ class RunningJob:
         *,
         receiver: IConfirmationReceiver | None = None,
         deadline: float = 0.0,
+        lasting: Lasting | None = None,
         onGone: Callable[[RunningJob], None] = lambda job: None,
     ) -> None:
         """
         @param receiver: hears of the task.
         @param deadline: seconds until its start must be confirmed, the queue
             included; 0 if it may wait there for ever.
+        @param lasting: what the remote shall do with the task when we are gone; by
+            default, what the service says.
         @param onGone: called when it is over and has given back all that it
             used.
         """
@@ -329,6 +368,7 @@ class RunningJob:
             done=self.done,
             onGone=lambda: onGone(self),
             deadline=deadline,
+            lasting=lasting,
         )
         self._inputs = _Machine(self._core)
         self._core.enter(self._inputs, receiver)
@@ -409,6 +449,8 @@ class RunningJob:
         core = self._core
         if core.outcome is not None:
             return "over"
+        if core.comingBack is not None:
+            return "coming back to the task"
         if core.start is not None:
             return "waiting for end of task"
         if core.asked:
@@ -420,6 +462,26 @@ class RunningJob:
         Queue up. The service does it.
         """
         self._inputs.begin()
+
+    @property
+    def isHeld(self) -> bool:
+        """
+        Whether the remote holds its task for a client that comes back.
+        """
+        core = self._core
+        return core.key is not None and core.asked and core.outcome is None
+
+    def comeBack(self, task: str, key: TaskKey, stdout: int, stderr: int) -> None:
+        """
+        Go on with a task of another life, instead of C{begin}. The service does
+        it.
+
+        @param task: its UUID.
+        @param key: what its remote wants to know.
+        @param stdout: how many bytes of its stdout are there.
+        """
+        self._core.task, self._core.key = task, key
+        self._inputs.comeBack(stdout, stderr)
 
     def kill(self, signal: int = SIGTERM, grace: float = 5.0) -> Deferred[TaskKilled]:
         """

@@ -5,33 +5,34 @@ in L{client.job}.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from itertools import count
+from collections.abc import Callable
+from dataclasses import replace
 from secrets import token_bytes
 from typing import cast
 from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from jobscheduler_tcp.channels import WINDOW
 from jobscheduler_tcp.client import verdicts
 from jobscheduler_tcp.client.callback import CallbackFactory
 from jobscheduler_tcp.client.callbackmodes import BLOCKED
 from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.classictask import ClassicListener
-from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT, CommandConnection
+from jobscheduler_tcp.client.comingback import ComingBack
+from jobscheduler_tcp.client.connection import ATTACH, CommandConnection
 from jobscheduler_tcp.client.hearing import Hearing
 from jobscheduler_tcp.client.jobinputs import JobInputs, JobListener
-from jobscheduler_tcp.client.ports import CallbackPort, CallbackPorts
+from jobscheduler_tcp.client.means import Means
+from jobscheduler_tcp.client.ports import CallbackPort
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.standing import StandingProtocol, StandingTask
-from jobscheduler_tcp.client.standings import StandingConnection, Standings
-from jobscheduler_tcp.client.strangers import Strangers
+from jobscheduler_tcp.client.standings import StandingConnection
+from jobscheduler_tcp.client.taskchannel import TaskChannel
+from jobscheduler_tcp.client.taskkey import Lasting, TaskKey
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,
@@ -39,7 +40,6 @@ from jobscheduler_tcp.errors import (
     NotExpressible,
     NotStarted,
 )
-from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, IStartWitness
 from jobscheduler_tcp.messages import (
     Answer,
@@ -52,42 +52,10 @@ from jobscheduler_tcp.messages import (
     TaskStarted,
     Work,
 )
-from jobscheduler_tcp.outcome import Outcome
+from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.proof import TOKEN_SIZE
 
-# Seconds from leaving the queue until the start is confirmed, unless the service
-# says otherwise: a remote under load needs some, a person waits no longer.
-START_TIMEOUT = 60.0
 SIGTERM = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Means:
-    """
-    What the jobs of a service share.
-
-    @ivar numbers: what tasks are called where a UUID is not understood.
-    @ivar classic: the command connections of classic tasks that are not closed.
-    @ivar standings: the confirmation connections that carry many tasks.
-    """
-
-    clock: IReactorTime
-    ports: CallbackPorts
-    heart: Heart
-    strangers: Strangers
-    startTimeout: float = START_TIMEOUT
-    connectTimeout: float = CONNECT_TIMEOUT
-    window: int = WINDOW
-    numbers: Iterator[int] = field(default_factory=lambda: count(1))
-    classic: set[ClassicCommandConnection] = field(default_factory=set)
-    standings: Standings = field(init=False)
-
-    def __post_init__(self) -> None:
-        """
-        Nothing stands yet.
-        """
-        standings = Standings(self.clock, self.ports, self.heart, self.strangers, self.window)
-        object.__setattr__(self, "standings", standings)  # as a frozen dataclass does it
 
 
 class JobCore:
@@ -102,13 +70,15 @@ class JobCore:
         task was not started.
     @ivar acknowledged: whether the end was.
     @ivar gone: whether the remote's connection is closed.
+    @ivar lasting: what the remote does with the task when we are gone.
+    @ivar key: what it takes to come back, C{None} where nobody can.
+    @ivar comingBack: the attempts to do so, C{None} while there are none.
+    @ivar givenUp: whether nobody wants the task any more.
     """
 
     # As many attributes would take five times the memory in a dict.
     __slots__ = (
         "_blocked",
-        "_hearing",
-        "_inputs",
         "_onGone",
         "_retried",
         "_retrying",
@@ -120,11 +90,17 @@ class JobCore:
         "answered",
         "asked",
         "classic",
+        "comingBack",
         "connection",
         "deadline",
         "done",
         "end",
+        "givenUp",
         "gone",
+        "hearing",
+        "inputs",
+        "key",
+        "lasting",
         "listener",
         "means",
         "mode",
@@ -142,8 +118,8 @@ class JobCore:
         "work",
     )
 
-    _inputs: JobInputs
-    _hearing: Hearing
+    inputs: JobInputs
+    hearing: Hearing
     _log = Logger()
 
     def __init__(
@@ -157,6 +133,7 @@ class JobCore:
         done: Deferred[Outcome],
         onGone: Callable[[], None],
         deadline: float = 0.0,
+        lasting: Lasting | None = None,
     ) -> None:
         self.task = task
         self.means = means
@@ -183,6 +160,10 @@ class JobCore:
         self.end: TaskEnded | None = None
         self.acknowledged = False
         self.gone = False
+        self.lasting = means.lasting if lasting is None else lasting
+        self.key: TaskKey | None = None
+        self.comingBack: ComingBack | None = None
+        self.givenUp = False
         self._onGone: Callable[[], None] | None = onGone
         self._timer: IDelayedCall | None = None
         self._tried: list[CallbackMode] = []
@@ -193,8 +174,8 @@ class JobCore:
         """
         Belong to a machine.
         """
-        self._inputs = inputs
-        self._hearing = Hearing(inputs, receiver)
+        self.inputs = inputs
+        self.hearing = Hearing(inputs, receiver)
         self._witness = receiver if IStartWitness.providedBy(receiver) else None
 
     @property
@@ -212,23 +193,38 @@ class JobCore:
             self.setTimer(self.deadline)
         place = self.processClass.acquire()
         self.place = place.addCallback(self._placed).addCallback(lambda _: self._tell())
-        self.place.addCallbacks(self._inputs.placed, self._notPlaced)
+        self.place.addCallbacks(self.inputs.placed, self._notPlaced)
 
     def _tell(self) -> Deferred[None]:
         """
         Let it be known under which UUID the task will be asked for.
         """
+        self._makeKey()
         if self._witness is None:
             return succeed(None)
-        leaves = self._witness.startLeaves(self.task, self.processClass.address, "")
+        key = self.key.text if self.key is not None else ""
+        leaves = self._witness.startLeaves(self.task, self.processClass.address, key)
         return leaves or succeed(None)
+
+    def _makeKey(self) -> None:
+        self.key = None
+        welcome = self.connection.welcome
+        known = welcome is not None and ATTACH not in welcome.capabilities
+        if self.lasting and not known and self.processClass.speaks is not Dialect.CLASSIC:
+            instance = welcome.instance if welcome is not None else ""
+            self.key = TaskKey(instance, token_bytes(TOKEN_SIZE))
+        self.hearing.lasting = self.key is not None
 
     def _placed(self, _: None) -> Deferred[None] | None:
         """
         Find out what the remote speaks, if nobody knows.
         """
         self.placed = True
-        if self.processClass.speaks is not Dialect.AUTO:
+        speaks = self.processClass.speaks
+        if speaks is Dialect.EXTENDED and self._witness is not None and self.lasting:
+            # Who writes it down needs the name of the remote.
+            return self.connection.greet() if self.connection.welcome is None else None
+        if speaks is not Dialect.AUTO:
             return None
         return self.connection.greet().addCallbacks(self._extended, self._isItClassic)
 
@@ -250,7 +246,7 @@ class JobCore:
 
     def _notPlaced(self, reason: Failure) -> None:
         if not reason.check(CancelledError):
-            self._inputs.notListening(reason)
+            self.inputs.notListening(reason)
 
     def listen(self) -> None:
         """
@@ -266,7 +262,7 @@ class JobCore:
                 self._onlyHere()
                 factory = self._classicFactory()
             except NotExpressible as error:
-                self._inputs.notListening(Failure(error))
+                self.inputs.notListening(Failure(error))
                 return
             self._acquire(factory)
         else:
@@ -297,25 +293,24 @@ class JobCore:
 
     def _acquire(self, factory: ServerFactory) -> None:
         self.portWait = self.means.ports.acquire(factory).addCallbacks(
-            self._inputs.listening, self._inputs.notListening
+            self.inputs.listening, self.inputs.notListening
         )
 
     def _stands(self, protocol: StandingProtocol) -> None:
         if self.mode is CallbackMode.SHARED:
             self.sharedPort = protocol.port
-        self.listener = protocol.expect(self.task, self._hearing, self._inputs)
-        self._inputs.listening(None)
+        lasting = self.key is not None
+        self.listener = protocol.expect(self.task, self.hearing, self.inputs, lasting=lasting)
+        self.inputs.listening(None)
 
     def _standsNot(self, reason: Failure) -> None:
         if reason.check(NoConfirmation) and self._isOpenOtherwise():
-            self._inputs.blocked(verdicts.notAsked(reason))
+            self.inputs.blocked(verdicts.notAsked(reason))
         elif self._blocked is not None:
             first = self._blocked
-            self._inputs.notListening(
-                Failure(NoConfirmation(first.reason, first.text, first.errno))
-            )
+            self.inputs.notListening(Failure(NoConfirmation(first.reason, first.text, first.errno)))
         else:
-            self._inputs.notListening(reason)
+            self.inputs.notListening(reason)
 
     def _isOpenOtherwise(self) -> bool:
         return self.processClass.callback.after(self._tried) is not None
@@ -347,7 +342,7 @@ class JobCore:
             outcome=verdicts.told(outcome),
         )
         self.portWait = self._tell()
-        self.portWait.addCallbacks(lambda _: self._confirmBy(mode), self._inputs.notListening)
+        self.portWait.addCallbacks(lambda _: self._confirmBy(mode), self.inputs.notListening)
 
     def _extendedFactory(self) -> ServerFactory:
         means = self.means
@@ -355,12 +350,13 @@ class JobCore:
         self.listener = factory = CallbackFactory(
             self.task,
             self.token,
-            self._hearing,
+            self.hearing,
             means.heart,
             means.clock,
             window=means.window,
-            watcher=self._inputs,
+            watcher=self.inputs,
             log=means.strangers,
+            lasting=self.key is not None,
         )
         return factory
 
@@ -372,8 +368,8 @@ class JobCore:
             self.work,
             number=next(means.numbers),
             clock=means.clock,
-            receiver=self._hearing,
-            watcher=self._inputs,
+            receiver=self.hearing,
+            watcher=self.inputs,
             isRemote=lambda host: self.classic is not None and self.classic.isRemote(host),
             kill=self.killOrHangUp,
             stranger=lambda host: means.strangers.add(host, self.task, "it is not the remote"),
@@ -401,6 +397,7 @@ class JobCore:
                 *(0, self.task, port.number, self.token, self.work),
                 host=self.processClass.advertise,
             )
+            self._say(start)
         else:
             self._log.info(
                 "Task {task} is asked for at {remote}, callback mode {mode}",
@@ -412,7 +409,18 @@ class JobCore:
             subject = self.listener.subject
             start = StartTask(0, self.task, 0, b"", self.work, self.mode, connection=subject)
             # The remote is known: from now on the task may run.
-            self._inputs.callerClaims()
+            self.inputs.callerClaims()
+            self._say(start)
+
+    def _say(self, start: StartTask) -> None:
+        if self.key is not None:
+            lasting = self.lasting
+            start = replace(
+                start,
+                onDisconnect=lasting.onDisconnect,
+                hold=lasting.seconds,
+                secret=self.key.secret,
+            )
         self.answer = self._requests.request(start)
         self.answer.addCallbacks(self._answered, self._notAnswered)
 
@@ -422,13 +430,19 @@ class JobCore:
 
     def _answered(self, answer: Answer) -> None:
         if not isinstance(answer, TaskRefused):
-            self._inputs.taken()
+            self._whoHasIt()
+            self.inputs.taken()
             return
         outcome = verdicts.refused(answer)
         if outcome.reason in BLOCKED and self._mayTryAgain():
-            self._inputs.blocked(outcome)
+            self.inputs.blocked(outcome)
         else:
-            self._inputs.refused(outcome)
+            self.inputs.refused(outcome)
+
+    def _whoHasIt(self) -> None:
+        welcome = self.connection.welcome
+        if self.key is not None and not self.key.instance and welcome is not None:
+            self.key = replace(self.key, instance=welcome.instance)
 
     def _mayTryAgain(self) -> bool:
         listener = self.listener
@@ -444,9 +458,9 @@ class JobCore:
     def _notAnswered(self, reason: Failure) -> None:
         outcome = verdicts.notAsked(reason)
         if isinstance(self.listener, StandingTask) and verdicts.isRefused(reason):
-            self._inputs.refused(outcome)
+            self.inputs.refused(outcome)
         else:
-            self._inputs.unanswered(outcome)
+            self.inputs.unanswered(outcome)
 
     def despair(self) -> None:
         """
@@ -455,13 +469,14 @@ class JobCore:
         listener = self.listener
         assert listener is not None
         if self.answered and listener.proven is None and not listener.claims:
-            self._inputs.hopeless(verdicts.LOST_BEFORE_START)
+            self.inputs.hopeless(verdicts.LOST_BEFORE_START)
 
     def confirmed(self, message: TaskStarted) -> None:
         """
         The program runs: the answer to the start is no news any more.
         """
         self.start = message
+        self._whoHasIt()
         if self.classic is None:
             remote = self.processClass.address
             self.processClass.callback.works(self.mode, remote, self._blocked)
@@ -475,6 +490,74 @@ class JobCore:
         )
         if self.started is not None:
             self.started.callback(message)
+
+    # ------------------------------------------------------- after a connection broke
+
+    def comeBack(self, verdict: Outcome) -> None:
+        """
+        Have the task confirmed on another connection.
+
+        @param verdict: how it comes out if that is not possible.
+        """
+        listener = self.listener
+        channel = None
+        if isinstance(listener, (CallbackFactory, StandingTask)):
+            channel = listener.channel
+        unwanted = self.givenUp or (channel is not None and channel.givenUp)
+        if self.key is None or unwanted or verdict.reason is not Reason.LOST:
+            self.giveUp()
+            self.inputs.hopeless(verdict)
+            return
+        self._return(channel or TaskChannel(self.task, self.hearing, lasting=True), verdict)
+
+    def resume(self, stdout: int, stderr: int) -> None:
+        """
+        Come back for a task of another life, of which so much output is there.
+        """
+        text = "the remote that has the task could not be reached"
+        channel = TaskChannel(self.task, self.hearing, lasting=True, stdout=stdout, stderr=stderr)
+        self.processClass.occupy()
+        self.placed = self.asked = True
+        self.mode = self.processClass.callback.best
+        self.hearing.lasting = True
+        self._return(channel, Outcome(Reason.LOST, text))
+
+    def _return(self, channel: TaskChannel, verdict: Outcome) -> None:
+        assert self.key is not None
+        self.stopTimer()
+        self.withdraw()
+        seconds = self.lasting.seconds
+        self.comingBack = ComingBack(self, self.key, channel, verdict, seconds)
+        self.comingBack.begin()
+
+    def cameBack(self) -> None:
+        """
+        The task is confirmed again: it stands where it stood.
+        """
+        self.comingBack = None
+        self.gone = False
+        if self.end is not None:
+            self.inputs.returnedEnded()
+        elif self.start is not None:
+            self.inputs.returnedRunning()
+        else:
+            self.inputs.returned()
+
+    def awaitStart(self) -> None:
+        """
+        The remote will tell of the start, or of the end.
+        """
+        self.answered = True
+        self.setTimer(self.means.startTimeout)
+
+    def giveUp(self) -> None:
+        """
+        Have the remote kill a task that it would hold for us, if it can be told.
+        """
+        if self.key is not None and self.asked:
+            killed: Deferred[TaskKilled] = Deferred()
+            killed.addErrback(lambda _: None)
+            self.requestKill(SIGTERM, self.work.grace, killed)
 
     def requestKill(self, signal: int, grace: float, result: Deferred[TaskKilled]) -> None:
         """
@@ -508,7 +591,12 @@ class JobCore:
             task=self.task,
             error=reason.getErrorMessage(),
         )
-        self.hangUp()
+        self.givenUp = True
+        if self.comingBack is not None:
+            text = f"it could not be killed: {reason.getErrorMessage()}"
+            self.inputs.hopeless(Outcome(Reason.LOST, text, pid=self.pid))
+        else:
+            self.hangUp()
 
     def setTimer(self, seconds: float) -> None:
         """
@@ -527,7 +615,7 @@ class JobCore:
 
     def _overdue(self) -> None:
         self._timer = None
-        self._inputs.overdue()
+        self.inputs.overdue()
 
     def withdraw(self) -> None:
         """
@@ -543,6 +631,9 @@ class JobCore:
         """
         self.outcome = outcome
         self.stopTimer()
+        comingBack, self.comingBack = self.comingBack, None
+        if comingBack is not None:
+            comingBack.stop()
         self.withdraw()
         for waiting in (self.place, self.portWait):
             if waiting is not None:
@@ -561,7 +652,7 @@ class JobCore:
             self.processClass.release()
         if self._witness is not None and not outcome.reason.mayHaveRun:
             self._witness.startReturned(self.task)
-        self._hearing.lastWord(Failure(ConnectionClosed(str(outcome.reason))))
+        self.hearing.lastWord(Failure(ConnectionClosed(str(outcome.reason))))
         if self.started is not None and self.start is None:
             self.started.errback(NotStarted(outcome.reason, outcome.text))
         if not self.done.called:  # by who cancelled it, and knows

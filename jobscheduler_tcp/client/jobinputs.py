@@ -87,7 +87,29 @@ class JobInputs(CallbackWatcher, TaskListener, TypingProtocol):
 
     def hopeless(self, outcome: Outcome) -> None:
         """
-        The task may have started, and nobody will tell.
+        The task may have started, and nobody will tell more than that.
+        """
+
+    def comeBack(self, stdout: int, stderr: int) -> None:
+        """
+        The task was asked for in another life of the client, and so much of its
+        output is there.
+        """
+
+    def returned(self) -> None:
+        """
+        After its connection broke, the task is confirmed on another one; its
+        start was not heard yet.
+        """
+
+    def returnedRunning(self) -> None:
+        """
+        The same, and it was.
+        """
+
+    def returnedEnded(self) -> None:
+        """
+        The same, and its end was heard, which is not acknowledged.
         """
 
     def overdue(self) -> None:

@@ -60,6 +60,13 @@ class Places:
         self._waiting[place] = None
         return place
 
+    def occupy(self) -> None:
+        """
+        Take a place at once, for something that runs already: even one that there
+        is not.
+        """
+        self.running += 1
+
     def release(self) -> None:
         """
         Give a place back.

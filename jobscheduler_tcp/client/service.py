@@ -15,11 +15,12 @@ from jobscheduler_tcp.channels import WINDOW
 from jobscheduler_tcp.client.command import CommandClientFactory
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT, CommandConnection
 from jobscheduler_tcp.client.job import RunningJob
-from jobscheduler_tcp.client.jobcore import START_TIMEOUT, Means
+from jobscheduler_tcp.client.means import START_TIMEOUT, Means
 from jobscheduler_tcp.client.portreport import PortEntry, portEntries
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.client.strangers import Strangers
+from jobscheduler_tcp.client.taskkey import Lasting
 from jobscheduler_tcp.errors import UnknownProcessClass
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
@@ -48,6 +49,7 @@ class ClientService(Service):
         startTimeout: float = START_TIMEOUT,
         connectTimeout: float = CONNECT_TIMEOUT,
         window: int = WINDOW,
+        lasting: Lasting | None = None,
         bootId: str = "",
         wallClock: Callable[[], float] = time.time,
     ) -> None:
@@ -58,6 +60,8 @@ class ClientService(Service):
         @param connectTimeout: seconds to try to connect to a remote; with 0 the
             first failure decides.
         @param window: bytes of a task's output that may be under way.
+        @param lasting: what remotes shall do with tasks when this client is gone;
+            by default they are held, and it comes back for them.
         @param bootId: changes when this host is started anew.
         @param wallClock: seconds since 1970, shown to the remotes.
         """
@@ -68,7 +72,14 @@ class ClientService(Service):
         self._stopping = False
         heart = Heart(clock)
         self._means = Means(
-            clock, ports, heart, self.strangers, startTimeout, connectTimeout, window
+            clock,
+            ports,
+            heart,
+            self.strangers,
+            startTimeout,
+            connectTimeout,
+            window,
+            Lasting() if lasting is None else lasting,
         )
         self._factory = CommandClientFactory(heart, bootId=bootId, wallClock=wallClock)
         self._connections: dict[str, CommandConnection] = {}
@@ -121,6 +132,7 @@ class ClientService(Service):
         receiver: IConfirmationReceiver | None = None,
         *,
         deadline: float = 0.0,
+        lasting: Lasting | None = None,
     ) -> RunningJob:
         """
         Run a job.
@@ -130,6 +142,8 @@ class ClientService(Service):
         @param receiver: hears of the task: its start, its output, its end.
         @param deadline: seconds until its start must be confirmed, the queue
             included; 0 if it may wait there for ever.
+        @param lasting: what the remote shall do with its task when this client is
+            gone; by default, what the service was told.
         @raise UnknownProcessClass: there is none of that name.
         """
         chosen = self.processClasses.get(processClass)
@@ -144,6 +158,7 @@ class ClientService(Service):
             work,
             receiver=receiver,
             deadline=deadline,
+            lasting=lasting,
             onGone=self._gone,
         )
         self._jobs[id(job)] = job

@@ -53,12 +53,23 @@ class StandingProtocol(Caller):
         return getattr(self.transport.getHost(), "port", 0)
 
     def expect(
-        self, task: str, receiver: IConfirmationReceiver, watcher: CallbackWatcher
+        self,
+        task: str,
+        receiver: IConfirmationReceiver,
+        watcher: CallbackWatcher,
+        *,
+        channel: TaskChannel | None = None,
+        lasting: bool = False,
     ) -> StandingTask:
         """
         A task is about to be asked for, which will be confirmed here.
+
+        @param channel: that of a task that was confirmed before.
+        @param lasting: whether it may be confirmed on another connection when
+            this one breaks.
         """
-        expected = self._awaited[task] = StandingTask(self, task, receiver, watcher)
+        channel = channel or TaskChannel(task, receiver, lasting=lasting)
+        expected = self._awaited[task] = StandingTask(self, task, channel, watcher)
         return expected
 
     def forget(self, task: str) -> None:
@@ -97,20 +108,16 @@ class StandingProtocol(Caller):
                 self.abandon(channel)
                 return
             self._tasks[channel] = task
-            books = TaskChannel(
-                message.task,
-                channel,
-                self._channels,
-                self.transport,
-                receiver=task.receiver,
-                hangUp=task.abort,
-            )
-            task.attached(channel, books, message)
+            task.channel.bind(channel, self._channels, self.transport, task.abort)
+            task.attached(channel, message)
         elif task is None:
             pass  # what was on its way when we gave it up
         elif isinstance(message, TaskAbandoned):
             del self._tasks[channel]
-            task.lost(Failure(ConnectionClosed("the task was given up")))
+            abandoned = task.abandoned
+            task.lost(Failure(ConnectionClosed("the task is not confirmed here any more")))
+            if not abandoned:
+                self.abandon(channel)  # it waits for that
         else:
             task.heard(message)
 
@@ -130,33 +137,26 @@ class StandingTask:
     """
     One task on a standing connection: to its job, what listens.
 
-    @ivar receiver: hears of the task.
+    @ivar channel: the task's channel, which may not be open yet.
+    @ivar watcher: hears how the connection fares; C{None} if nobody wants to.
+    @ivar abandoned: whether it was given up.
     """
 
-    __slots__ = (
-        "_abandoned",
-        "_channel",
-        "_connection",
-        "_number",
-        "_task",
-        "_watcher",
-        "receiver",
-    )
+    __slots__ = ("_connection", "_number", "_task", "abandoned", "channel", "watcher")
 
     def __init__(
         self,
         connection: StandingProtocol,
         task: str,
-        receiver: IConfirmationReceiver,
+        channel: TaskChannel,
         watcher: CallbackWatcher,
     ) -> None:
-        self.receiver = receiver
+        self.channel = channel
+        self.watcher: CallbackWatcher | None = watcher
+        self.abandoned = False
         self._connection: StandingProtocol | None = connection
         self._task = task
-        self._watcher = watcher
         self._number = 0
-        self._channel: TaskChannel | None = None
-        self._abandoned = False
 
     # ----------------------------------------------------------- what a job asks
 
@@ -165,7 +165,7 @@ class StandingTask:
         """
         The connection, once the remote has opened the task's channel there.
         """
-        return self._connection if self._number and not self._abandoned else None
+        return self._connection if self._number and not self.abandoned else None
 
     @property
     def claims(self) -> int:
@@ -183,42 +183,46 @@ class StandingTask:
 
     def dismiss(self) -> None:
         """
-        The remote will not open it: hear nothing of it.
+        Hear nothing of it any more, whether or not the remote opens it.
         """
+        self.watcher = None
         if self._connection is not None:
             self._connection.forget(self._task)
+            if self._number:
+                self.abort()
             self._connection = None
 
     def abort(self) -> None:
         """
-        Give the task up: the remote kills it.
+        Give the channel up: to the remote, the client of the task is gone.
         """
-        if self._abandoned or self._connection is None:
+        if self.abandoned or self._connection is None:
             return
-        self._abandoned = True
-        if self._channel is None:
+        self.abandoned = True
+        if not self._number:
+            watcher = self.watcher
             self.dismiss()
-            self._watcher.claimLost()
+            if watcher is not None:
+                watcher.claimLost()
         else:
-            self._channel.close()
+            self.channel.close()
             self._connection.abandon(self._number)
 
     # --------------------------------------------------- what the connection tells
 
-    def attached(self, number: int, channel: TaskChannel, message: TaskAttached) -> None:
+    def attached(self, number: int, message: TaskAttached) -> None:
         """
         The channel is opened.
         """
         self._number = number
-        self._channel = channel
-        channel.attached(message)
+        self.channel.attached(message)
 
     def heard(self, message: Confirmation) -> None:
         """
         The remote says something of the task.
         """
-        channel = self._channel
-        if channel is None or self._abandoned:
+        channel = self.channel
+        if self.abandoned:
             return
         match message:
             case TaskOutput():
@@ -236,23 +240,26 @@ class StandingTask:
         """
         Let the remote know what was received.
         """
-        if self._channel is not None:
-            self._channel.acknowledge()
+        if self._number:
+            self.channel.acknowledge()
 
     def lost(self, reason: Failure) -> None:
         """
         Nothing more will be heard.
         """
         self._connection = None
-        if self._channel is None:
-            self._watcher.claimLost()
-        else:
-            self._channel.lost(reason)
-            self._watcher.callerGone()
+        if self._number:
+            self.channel.lost(reason)
+            if self.watcher is not None:
+                self.watcher.callerGone()
+        elif self.watcher is not None:
+            self.watcher.claimLost()
 
     def _acknowledged(self) -> None:
         assert self._connection is not None
         self._connection.isOver(self._number)
-        self._watcher.endAcknowledged()
+        if self.watcher is not None:
+            self.watcher.endAcknowledged()
         self._connection = None
-        self._watcher.callerGone()
+        if self.watcher is not None:
+            self.watcher.callerGone()

@@ -1,5 +1,6 @@
 """
-The client's end of one task's channel on a confirmation connection.
+The client's end of one task's channel on a confirmation connection, and on the
+one after that if it breaks.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from jobscheduler_tcp.messages import (
     EndAcknowledged,
     InputEnded,
     InputTaken,
+    OutputAcknowledged,
     Stream,
     TaskAttached,
     TaskEnded,
@@ -32,40 +34,119 @@ from jobscheduler_tcp.messages import (
 _NOTHING = sha256(b"").digest()
 
 
+def _ignore() -> None:
+    pass
+
+
 @implementer(ITaskConfirmation)
 class TaskChannel:
     """
     What the remote confirms of one task, and what it is answered.
+
+    To the receiver, a task that is confirmed on one connection after another
+    looks like one that is confirmed on a single one.
+
+    @ivar onAttached: called when the channel is opened.
+    @ivar givenUp: whether the receiver wants no more of the task.
     """
 
+    # As many attributes would take twice the memory in a dict.
+    __slots__ = (
+        "_bound",
+        "_channels",
+        "_closed",
+        "_digests",
+        "_endHeard",
+        "_endKept",
+        "_ended",
+        "_hangUp",
+        "_have",
+        "_input",
+        "_kept",
+        "_lasting",
+        "_number",
+        "_onAcknowledged",
+        "_paused",
+        "_receiver",
+        "_said",
+        "_started",
+        "_task",
+        "_told",
+        "_transport",
+        "_unacknowledged",
+        "_whole",
+        "givenUp",
+        "onAttached",
+    )
+
     _log = Logger()
+    _channels: ConfirmationChannels
+    _transport: ITCPTransport
+    _hangUp: Callable[[], None]
 
     def __init__(
         self,
         task: str,
+        receiver: IConfirmationReceiver,
+        *,
+        lasting: bool = False,
+        stdout: int = 0,
+        stderr: int = 0,
+    ) -> None:
+        """
+        @param lasting: whether the task may be confirmed on another connection
+            when the first one breaks.
+        @param stdout: how many bytes of stdout somebody has already.
+        @param stderr: the same for stderr.
+        """
+        self.onAttached: Callable[[], None] = _ignore
+        self.givenUp = False
+        self._task = task
+        self._receiver = receiver
+        self._lasting = lasting
+        self._have = stdout, stderr  # as of the last connection
+        self._digests = {Stream.STDOUT: sha256(), Stream.STDERR: sha256()}
+        self._whole = not stdout and not stderr  # the digests are of all of it
+        self._input = InputBuffer(self._inputRoom, self._sendInput, self._sendInputEnd)
+        self._number = 0
+        self._unacknowledged = 0
+        self._said = stdout, stderr  # acknowledged
+        self._kept: tuple[int, int] | None = None  # by a receiver that tells
+        self._bound = self._told = self._started = False
+        self._paused = False
+        self._ended = self._endKept = self._endHeard = False
+        self._closed = True
+        self._onAcknowledged: Callable[[], None] = _ignore
+
+    @property
+    def offsets(self) -> tuple[int, int]:
+        """
+        How many bytes of stdout and stderr have come.
+        """
+        if not self._bound or self._closed:
+            return self._have
+        received = self._channels.acknowledgement(self._number)
+        return received.stdout, received.stderr
+
+    def bind(
+        self,
         number: int,
         channels: ConfirmationChannels,
         transport: ITCPTransport,
-        *,
-        receiver: IConfirmationReceiver,
         hangUp: Callable[[], None],
     ) -> None:
         """
+        Be confirmed on this connection from now on.
+
         @param hangUp: abort the connection, and hear nothing more of it.
         """
-        self._task = task
         self._number = number
         self._channels = channels
         self._transport = transport
-        self._receiver = receiver
         self._hangUp = hangUp
-        self._digests = {Stream.STDOUT: sha256(), Stream.STDERR: sha256()}
-        self._input = InputBuffer(self._inputRoom, self._sendInput, self._sendInputEnd)
+        self._bound = True
+        self._closed = self._endHeard = False
         self._unacknowledged = 0
-        self._paused = False
-        self._ended = False
-        self._closed = False
-        self._onAcknowledged: Callable[[], None] | None = None
 
     # ---------------------------------------------------- what the remote says
 
@@ -73,19 +154,37 @@ class TaskChannel:
         """
         The channel was opened.
 
-        @raise RemoteProtocolError: not for our task.
+        @raise RemoteProtocolError: not for our task, or not where we are.
         """
         if message.task != self._task:
             raise RemoteProtocolError(f"task {message.task} on the connection of {self._task}")
-        if message.stdout or message.stderr:
-            raise RemoteProtocolError("the output does not begin at the beginning")
-        self._receiver.taskAttached(self, message)
+        stdout, stderr = self._have
+        if message.stdout < stdout or message.stderr < stderr:
+            raise RemoteProtocolError("the output goes on where it was already")
+        if message.stdout > stdout or message.stderr > stderr:
+            if not self._lasting:
+                raise RemoteProtocolError("the output does not begin at the beginning")
+            self._log.warn(
+                "Of the output of task {task} {count} bytes were dropped",
+                task=self._task,
+                count=message.stdout - stdout + message.stderr - stderr,
+            )
+            self._whole = False
+        self._said = message.stdout, message.stderr
+        if message.stdin or message.inputEnded or self._told:
+            self._input.resume(message.stdin, message.inputEnded)
+        self.onAttached()
+        if not self._told:
+            self._told = True
+            self._receiver.taskAttached(self, message)
 
     def started(self, message: TaskStarted) -> None:
         """
         The program runs.
         """
-        self._receiver.taskStarted(message)
+        if not self._started:
+            self._started = True
+            self._receiver.taskStarted(message)
 
     def output(self, message: TaskOutput) -> None:
         """
@@ -97,14 +196,14 @@ class TaskChannel:
         self._unacknowledged += len(data)
         # By halves: the remote has the other half to go on meanwhile, and by
         # quarters both ends would do a tenth more for the same output.
-        if self._unacknowledged * 2 >= self._channels.window:
+        if self._unacknowledged * 2 >= self._channels.window and self._kept is None:
             self.acknowledge()
 
     def inputTaken(self, message: InputTaken) -> None:
         """
         There is more room for input.
         """
-        self._input.flush()
+        self._input.taken(message.offset)
 
     def ended(self, message: TaskEnded, onAcknowledged: Callable[[], None]) -> None:
         """
@@ -120,11 +219,17 @@ class TaskChannel:
             (Stream.STDERR, received.stderr, message.stderrSize, message.stderrDigest),
         ):
             # Where nothing ran there is no digest either.
-            if got != size or (digest or _NOTHING) != self._digests[stream].digest():
+            same = (digest or _NOTHING) == self._digests[stream].digest()
+            if got != size or (self._whole and not same):
                 name = stream.name.lower()
                 raise RemoteProtocolError(f"{got} bytes of {name} came, not the {size} sent")
-        self._ended = True
+        self._endHeard = True
         self._onAcknowledged = onAcknowledged
+        if self._ended:  # on an earlier connection
+            if self._endKept:
+                self._acknowledgeEnd(None)
+            return
+        self._ended = True
         self._input.stop()
         kept = self._receiver.taskEnded(message)
         if kept is None:
@@ -136,7 +241,11 @@ class TaskChannel:
         """
         The connection is closed.
         """
-        self.close()
+        self._leave()
+        if self._lasting:
+            self._input.suspend()
+        else:
+            self._input.stop()
         if not self._ended:
             self._receiver.confirmationLost(reason)
 
@@ -144,7 +253,7 @@ class TaskChannel:
         """
         Say nothing more.
         """
-        self._closed = True
+        self._leave()
         self._input.stop()
 
     def acknowledge(self) -> None:
@@ -152,15 +261,32 @@ class TaskChannel:
         Let the remote know what the receiver has taken, if there is news and it
         may know.
         """
-        if self._unacknowledged and not (self._paused or self._ended or self._closed):
+        if not self._unacknowledged or self._paused or self._ended or self._closed:
+            return
+        received = self._channels.acknowledgement(self._number)
+        if self._kept is None:
             self._unacknowledged = 0
-            received = self._channels.acknowledgement(self._number)
-            self._transport.write(self._channels.say(self._number, received))
+        else:
+            stdout = min(max(self._kept[0], self._said[0]), received.stdout)
+            stderr = min(max(self._kept[1], self._said[1]), received.stderr)
+            if (stdout, stderr) == self._said:
+                return
+            self._said = stdout, stderr
+            self._unacknowledged = received.stdout - stdout + received.stderr - stderr
+            received = OutputAcknowledged(stdout, stderr)
+        self._transport.write(self._channels.say(self._number, received))
+
+    def _leave(self) -> None:
+        if not self._closed:
+            self._have = self.offsets
+            self._closed = True
 
     def _acknowledgeEnd(self, _: None) -> None:
-        if not self._closed:
+        self._endKept = True
+        if self._endHeard and not self._closed:
+            self._have = self.offsets
             self._transport.write(self._channels.say(self._number, EndAcknowledged()))
-            assert self._onAcknowledged is not None
+            self._bound = False
             self._onAcknowledged()
 
     def _notKept(self, reason: Failure) -> None:
@@ -186,8 +312,20 @@ class TaskChannel:
         """
         Give the task up: abort its connection.
         """
-        self._closed = True
-        self._hangUp()
+        self.givenUp = True
+        if not self._closed:
+            self._leave()
+            self._hangUp()
+
+    def kept(self, stdout: int, stderr: int) -> None:
+        """
+        Acknowledge so many bytes of each stream, and no more until this is called
+        again.
+        """
+        self._kept = stdout, stderr
+        # Seldom, as long as the remote has room to go on meanwhile.
+        if not self._closed and self._unacknowledged * 2 >= self._channels.window:
+            self.acknowledge()
 
     def writeInput(self, data: bytes) -> None:
         """

@@ -1,5 +1,6 @@
 """
-The input of a task, kept until the remote has room for it.
+The input of a task, kept until the remote has room for it, and until it was
+taken.
 """
 
 from __future__ import annotations
@@ -20,6 +21,21 @@ class InputBuffer:
     Hand the input on as there is room, and hold its producer back meanwhile.
     """
 
+    __slots__ = (
+        "_endSaid",
+        "_ended",
+        "_kept",
+        "_offset",
+        "_paused",
+        "_producer",
+        "_room",
+        "_send",
+        "_sendEnd",
+        "_sent",
+        "_stopped",
+        "_suspended",
+    )
+
     def __init__(
         self,
         room: Callable[[], int],
@@ -35,8 +51,12 @@ class InputBuffer:
         self._send = send
         self._sendEnd = sendEnd
         self._kept = _NOTHING
+        # What was sent and not yet taken, from this offset on: it is sent again
+        # if the connection breaks before the remote has it.
+        self._sent = _NOTHING
+        self._offset = 0
         self._producer: IPushProducer | None = None
-        self._paused = False
+        self._paused = self._suspended = False
         self._ended = self._endSaid = self._stopped = False
 
     def write(self, data: bytes) -> None:
@@ -47,7 +67,7 @@ class InputBuffer:
             if self._kept is _NOTHING:
                 self._kept = deque()
             self._kept.append(memoryview(data))
-            self.flush()
+            self._flush()
 
     def end(self) -> None:
         """
@@ -55,24 +75,36 @@ class InputBuffer:
         """
         if not self._ended:
             self._ended = True
-            self.flush()
+            self._flush()
 
-    def flush(self) -> None:
+    def taken(self, offset: int) -> None:
         """
-        Send what there is room for.
+        So many bytes were taken since the beginning: there is room again.
         """
-        while self._kept and (room := min(self._room(), MAX_DATA)) > 0:
-            first = self._kept.popleft()
-            if len(first) > room:
-                self._kept.appendleft(first[room:])
-            self._send(first[:room])
-        if self._kept:
-            self._pause()
-            return
-        if self._ended and not self._endSaid:
-            self._endSaid = True
-            self._sendEnd()
-        self._resume()
+        self._forget(offset)
+        self._flush()
+
+    def suspend(self) -> None:
+        """
+        The connection is gone; another one may come.
+        """
+        self._suspended = True
+        self._pause()
+
+    def resume(self, offset: int, ended: bool) -> None:
+        """
+        There is a connection, whose remote has so many bytes of the input.
+
+        @param ended: whether it has its end, too.
+        """
+        self._forget(offset)
+        self._offset = offset
+        if self._sent:
+            self._sent.extend(self._kept)
+            self._kept, self._sent = self._sent, _NOTHING
+        self._endSaid = ended or self._stopped
+        self._suspended = False
+        self._flush()
 
     def register(self, producer: IPushProducer) -> None:
         """
@@ -83,7 +115,7 @@ class InputBuffer:
             return
         self._producer = producer
         self._paused = False
-        if self._kept:
+        if self._kept or self._suspended:
             self._pause()
 
     def stop(self) -> None:
@@ -91,10 +123,39 @@ class InputBuffer:
         The task takes no more input: drop what is left.
         """
         self._ended = self._endSaid = self._stopped = True
-        self._kept.clear()
+        self._kept = self._sent = _NOTHING
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.stopProducing()
+
+    def _flush(self) -> None:
+        if self._suspended:
+            self._pause()
+            return
+        while self._kept and (room := min(self._room(), MAX_DATA)) > 0:
+            first = self._kept.popleft()
+            if len(first) > room:
+                self._kept.appendleft(first[room:])
+                first = first[:room]
+            if self._sent is _NOTHING:
+                self._sent = deque()
+            self._sent.append(first)
+            self._send(first)
+        if self._kept:
+            self._pause()
+            return
+        if self._ended and not self._endSaid:
+            self._endSaid = True
+            self._sendEnd()
+        self._resume()
+
+    def _forget(self, offset: int) -> None:
+        while self._sent and self._offset < offset:
+            first = self._sent.popleft()
+            size = min(len(first), offset - self._offset)
+            self._offset += size
+            if size < len(first):
+                self._sent.appendleft(first[size:])
 
     def _pause(self) -> None:
         if self._producer is not None and not self._paused:

@@ -166,13 +166,13 @@ class Returns:
         return task.attach(message, message.host or host, standing)
 
     def _unknown(self, message: AttachTask) -> AttachRefused:
-        if not self._starts.forbid(message.task):
+        reason, text = Reason.LOST, "the remote was started anew, and does not know of it"
+        if message.instance == self._instance:
+            reason, text = Reason.NOT_STARTED, "the remote never heard of it, and will not start it"
+        if not self._starts.forbid(TaskRefused(0, message.task, reason, text)):
             text = "too many starts of one day"
             return replace(lost(message, Reason.REJECTED_CAPACITY, text), held=True)
-        if message.instance == self._instance:
-            text = "the remote never heard of it, and will not start it"
-            return lost(message, Reason.NOT_STARTED, text)
-        return lost(message, Reason.LOST, "the remote was started anew, and does not know of it")
+        return lost(message, reason, text)
 
 
 def lost(message: AttachTask, reason: Reason, text: str, errno: int = 0) -> AttachRefused:

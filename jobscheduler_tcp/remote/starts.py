@@ -101,19 +101,18 @@ class Starts:
             start.waiting.append((0, answered))
         return answered
 
-    def forbid(self, task: str) -> bool:
+    def forbid(self, answer: TaskRefused) -> bool:
         """
         A client came back for a task whose start was not heard: it must not be
         obeyed any more, for it may still be on its way.
 
+        @param answer: what the client is told, now and whenever it asks again.
         @return: C{False} if no further start can be remembered.
         """
         if self.full():
             return False
-        text = "its client came back before its start came"
-        answer = TaskRefused(0, task, Reason.NOT_STARTED, text)
-        self._starts[task] = _Start(b"", answer)
-        self.over(task)
+        self._starts[answer.task] = _Start(b"", answer)
+        self.over(answer.task)
         return True
 
     def begin(self, message: StartTask) -> Deferred[StartAnswer]:

@@ -349,7 +349,8 @@ class SilenceTests(NamespaceTestCase):
             pid = self.directory / f"{name}-{mode}"
             pids.append(pid)
             whole = f"echo $$ > {pid}.new; mv {pid}.new {pid}; {script}"
-            options = ("--callback-ports", f"{lowest}-{lowest + 9}", "--callback", mode)
+            ports = ("--callback-ports", f"{lowest}-{lowest + 9}", "--callback", mode)
+            options = (*ports, "--on-disconnect", "kill")
             lowest += 10
             command = ("run", where, *options, "--", "sh", "-c", whole)
             runs.append(self.jsremoteAt(network.client, *command, before=FAST))
