@@ -4,14 +4,13 @@ A configuration as people have it, at real services.
 
 from __future__ import annotations
 
-import socket
-
 from twisted.internet import reactor as installed
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
 from jobscheduler_tcp.wire.documents import Element
 from tests.fieldfolder import fieldFolder
+from tests.integration.freeports import freePort
 from tests.integration.services import Program, ServiceTestCase, ask
 
 # What each job says on stdout.
@@ -33,12 +32,7 @@ class FieldTests(ServiceTestCase):
         Make it.
         """
         super().setUp()
-        held = [socket.socket() for _ in range(2)]
-        for each in held:
-            each.bind(("127.0.0.1", 0))
-        self.client, self.remote = (each.getsockname()[1] for each in held)
-        for each in held:
-            each.close()
+        self.client, self.remote = freePort(), freePort()
         self.path = self.directory / "field"
         live = fieldFolder(self.path)
         for path in (self.path / "scheduler.xml", *live.rglob("*.process_class.xml")):

@@ -122,8 +122,10 @@ class ManyTests(CommandTestCase):
         self.addCleanup(globalLogPublisher.removeObserver, observer)
         client.startService()
         self.addCleanup(client.stopService)
-        # The first job opens what is kept: the command connection, /dev/null.
-        await client.run(Work(command=("/bin/true",))).done
+        # The first jobs open what is kept: the command connection, /dev/null, and
+        # the process that starts tasks when there are many.
+        first = [client.run(Work(command=("/bin/true",))) for _ in range(4 * AT_ONCE)]
+        await gatherResults([job.done for job in first])
         both = psutil.Process(), psutil.Process(self.service_.transport.pid)
         await self.until(lambda: not client.ports.reserved)
         gc.collect()  # what earlier tests have left open
