@@ -5,6 +5,9 @@ L{jobscheduler_tcp.client.ending}, and the level that each command needs.
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -126,6 +129,17 @@ class SchedulerCommandsTests(SynchronousTestCase):
                     answer = self.say(f"<{name}/>", below)
                     self.assertEqual(answer.attributes.get("code"), "SCHEDULER-121", name)
         self.assertEqual(self.ended, [])
+
+    def test_guide(self) -> None:
+        """
+        The guide has all commands, each with its level.
+        """
+        page = Path(__file__).parent.parent / "docs" / "xml-commands.md"
+        rows = re.findall(r"(?m)^\| (`.*?`) \|.*\| (\w+) \|$", page.read_text("utf-8"))
+        told = {name: level for names, level in rows for name in re.findall("`(.*?)`", names)}
+        # The history is another module's.
+        expected = {name: str(level) for name, (level, _) in self.table.items()}
+        self.assertEqual(told, expected | {"show_history": "info"})
 
     def test_pause(self) -> None:
         """
