@@ -37,9 +37,10 @@ from jobscheduler_tcp.interfaces import (
 )
 from jobscheduler_tcp.messages import Stream, Work
 from jobscheduler_tcp.remote import program
+from jobscheduler_tcp.remote.drain import DRAIN_LIMIT, DRAIN_SILENCE
 from jobscheduler_tcp.remote.exits import POLL_INTERVAL, ExitWatch
 from jobscheduler_tcp.remote.kill import Killer
-from jobscheduler_tcp.remote.launched import DRAIN_LIMIT, DRAIN_SILENCE, LaunchedProcess
+from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
 from jobscheduler_tcp.remote.pipes import InputPipe, OutputPipe
 from jobscheduler_tcp.remote.processes import PipeHolders

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
 from jobscheduler_tcp.errors import LaunchFailed
@@ -23,62 +23,12 @@ from jobscheduler_tcp.interfaces import (
     Launch,
 )
 from jobscheduler_tcp.messages import Stream
+from jobscheduler_tcp.remote.drain import Drain
 from jobscheduler_tcp.remote.exits import ExitWatch, ReportedExit
 from jobscheduler_tcp.remote.kill import Family, Killer
 from jobscheduler_tcp.remote.pipes import InputPipe, OutputPipe
 from jobscheduler_tcp.remote.processes import PipeHolders
 from jobscheduler_tcp.remote.program import Execution
-
-# Seconds that output may go on after the main process has exited: so long after
-# the last byte, and so long in all.
-DRAIN_SILENCE = 1.0
-DRAIN_LIMIT = 10.0
-
-
-class _Drain:
-    """
-    The time in which output is still read after the main process has exited.
-    It does not run while nobody reads.
-
-    @param over: called when it ends, and whether it was the time in all.
-    """
-
-    def __init__(self, clock: IReactorTime, over: Callable[[bool], None]) -> None:
-        self._clock = clock
-        self._over = over
-        self._left = DRAIN_LIMIT
-        self._until = 0.0
-        self._call: IDelayedCall | None = None
-
-    def run(self) -> None:
-        """
-        Go on.
-        """
-        if self._call is None:
-            self._until = self._clock.seconds() + self._left
-            self._call = self._clock.callLater(min(DRAIN_SILENCE, self._left), self._expired)
-
-    def heard(self) -> None:
-        """
-        There was output: it may go on.
-        """
-        if self._call is not None:
-            left = self._until - self._clock.seconds()
-            self._call.reset(min(DRAIN_SILENCE, max(left, 0.0)))
-
-    def hold(self) -> None:
-        """
-        Stand still.
-        """
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
-            self._left = max(self._until - self._clock.seconds(), 0.0)
-
-    def _expired(self) -> None:
-        self._call = None
-        self._left = max(self._until - self._clock.seconds(), 0.0)
-        self._over(self._left == 0.0)
 
 
 @implementer(ITaskProcess)
@@ -139,7 +89,7 @@ class LaunchedProcess:
         self._ended = True  # as long as it is not started
         # The kills of a process that is being started; None of any other.
         self._pending: list[tuple[int, float, Deferred[KillReport]]] | None = None
-        self._drain: _Drain | None = None
+        self._drain: Drain | None = None
         self._turn: IDelayedCall | None = None
 
     def expect(self) -> None:
@@ -294,7 +244,7 @@ class LaunchedProcess:
         if not any(any(output.state()) for output in self._outputs):
             self._finish()
             return
-        self._drain = _Drain(self._reactor, self._drained)
+        self._drain = Drain(self._reactor, self._drained)
         if not self._paused:
             self._drain.run()
 

@@ -16,7 +16,8 @@ from jobscheduler_tcp.remote.kill import Killer
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.processes import PipeHolders
 from jobscheduler_tcp.remote.program import ScriptDirectory, execute, prepare
-from jobscheduler_tcp.remote.spawner import Spawners, Start
+from jobscheduler_tcp.remote.spawner import Start
+from jobscheduler_tcp.remote.spawners import Spawners
 
 # What a login shell gives; twistd as a daemon has 077, and tasks would inherit it.
 UMASK = 0o022

@@ -32,7 +32,7 @@ from jobscheduler_tcp.interfaces import (
     ProcessExit,
 )
 from jobscheduler_tcp.messages import Stream, Work
-from jobscheduler_tcp.remote import launched, spawner
+from jobscheduler_tcp.remote import drain, spawners
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
 from jobscheduler_tcp.remote.processes import MARK, parseStat, readProcess
@@ -380,7 +380,7 @@ class LauncherTests(TestCase):
         Until its end is told, a kill finds what the main process left behind.
         """
         # However long this machine takes for it.
-        self.patch(launched, "DRAIN_SILENCE", launched.DRAIN_LIMIT)
+        self.patch(drain, "DRAIN_SILENCE", drain.DRAIN_LIMIT)
         process, watcher = self.launch(script="trap '' TERM; setsid sleep 30 & echo $!")
         main = await watcher.started
         await watcher.hears(lambda: watcher.out.endswith("\n"))
@@ -454,8 +454,11 @@ class LauncherTests(TestCase):
         before = await descriptors()
         self.launcher = self.launcherOf()
         _, nasty, pids = await self.nasty()
-        paused, flood = self.launch("yes")
+        mark = os.path.abspath(self.mktemp())
+        paused, flood = self.launch(script=f"echo; touch {mark}; exec yes")
         paused.pauseProducing()
+        while not os.path.exists(mark):
+            await deferLater(reactor, 0.01)
         _, fresh = self.launch(script="sleep 600")
         await self.launcher.stop()
         self.assertFalse(any(map(isAlive, pids)))
@@ -535,8 +538,8 @@ class SpawnedTests(LauncherTests):
         """
         Have even the first task started so, once that process runs.
         """
-        self.patch(spawner, "ALONE", 0)
-        self.patch(spawner, "WORTH", 0)
+        self.patch(spawners, "ALONE", 0)
+        self.patch(spawners, "WORTH", 0)
         super().setUp()
         await self.begin()
 

@@ -1,0 +1,144 @@
+"""
+Which of the processes that start tasks starts the next one, and when there are
+any.
+"""
+
+from __future__ import annotations
+
+import marshal
+import socket
+from collections import deque
+from collections.abc import Callable
+from itertools import count
+from operator import attrgetter
+
+from twisted.logger import Logger
+
+from jobscheduler_tcp.errors import LaunchFailed
+from jobscheduler_tcp.interfaces import ILaunchReactor
+from jobscheduler_tcp.remote import spawning
+from jobscheduler_tcp.remote.program import Pipes, Program
+from jobscheduler_tcp.remote.spawner import IStarting, Spawner, Start
+
+# With fewer tasks beside it, one is started sooner by ourselves: a message there
+# and one back take as long as there is to be gained.
+ALONE = 1
+
+# So many tasks must live when the first of these processes is made: it takes as
+# long as starting thirty of them, and as much memory as a thousand.
+WORTH = 4
+
+
+class Spawners:
+    """
+    The processes that start tasks: made when many tasks live.
+
+    @param most: how many of them there may be.
+    @param execute: starts a process without them.
+    """
+
+    _log = Logger()
+
+    def __init__(
+        self,
+        reactor: ILaunchReactor,
+        umask: int,
+        most: int,
+        execute: Callable[[Start], None],
+    ) -> None:
+        self._reactor = reactor
+        self._umask = umask
+        self._most = most if hasattr(socket, "SOCK_SEQPACKET") else 0
+        self._execute = execute
+        self._numbers = count()
+        self._spawners: list[Spawner] = []
+        self._waiting: deque[Start] = deque()
+
+    def start(self, program: Program, stdin: bool, process: IStarting, living: int) -> bool:
+        """
+        Start a task.
+
+        @param living: how many others live.
+        @return: whether we do; else it is quicker without us.
+        """
+        if living < ALONE or not self._most:
+            return False
+        if living >= WORTH and not self._spawners:
+            self._more()
+        if not any(spawner.ready for spawner in self._spawners):
+            return False
+        number = next(self._numbers)
+        data = marshal.dumps((number, program.arguments, program.environment, program.directory))
+        if len(data) > spawning.LONGEST:
+            return False
+        process.expect()
+        self._waiting.append(Start(number, program, stdin, process, data))
+        self._fill()
+        if self._waiting and len(self._spawners) < self._most:
+            self._more()
+        return True
+
+    def refuse(self, error: LaunchFailed) -> None:
+        """
+        Start nothing more.
+        """
+        self._most = 0
+        waiting, self._waiting = self._waiting, deque()
+        for start in waiting:
+            self._refuse(start, error)
+
+    async def stop(self) -> None:
+        """
+        Have them exit.
+        """
+        spawners, self._spawners = self._spawners, []
+        for stopped in [spawner.stop() for spawner in spawners]:
+            await stopped
+
+    def _more(self) -> None:
+        try:
+            spawner = Spawner(self._reactor, self._umask, self._fill, self._gone)
+        except OSError as error:
+            self._without(error.strerror or str(error))
+        else:
+            self._spawners.append(spawner)
+
+    def _without(self, why: str) -> None:
+        self._most = 0
+        self._log.warn("Tasks are started without a process that does only this: {why}", why=why)
+
+    def _gone(self, spawner: Spawner) -> None:
+        if spawner in self._spawners:
+            self._spawners.remove(spawner)
+            if not spawner.proved:
+                self._without("it exited at once")
+            self._fill()
+
+    def _fill(self) -> None:
+        """
+        Ask those that have room for what waits.
+        """
+        while self._waiting:
+            ready = [spawner for spawner in self._spawners if spawner.ready]
+            if not ready:
+                self._reactor.callLater(0, self._execute, self._waiting.popleft())
+                continue
+            spawner = min(ready, key=attrgetter("underWay"))
+            if spawner.underWay >= spawning.WINDOW:
+                return
+            start = self._waiting.popleft()
+            try:
+                pipes = Pipes(start.stdin)
+            except LaunchFailed as error:
+                self._refuse(start, error)
+                continue
+            try:
+                spawner.ask(start, pipes)
+            except OSError:  # it was killed, which is still to be heard
+                spawner.ready = False
+                pipes.give()
+                pipes.close()
+                self._waiting.appendleft(start)
+
+    def _refuse(self, start: Start, error: LaunchFailed) -> None:
+        self._reactor.callLater(0, start.process.notStarted, error)
