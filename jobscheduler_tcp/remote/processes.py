@@ -119,6 +119,8 @@ def printable(text: bytes, length: int = _COMMAND_LENGTH) -> str:
     """
     Make what a process calls itself harmless on a terminal, and short.
     """
+    if len(text) <= length and text.isascii() and (usual := text.decode("ascii")).isprintable():
+        return usual
     shown = "".join(
         char if char.isprintable() else f"\\x{ord(char):02x}"
         for char in text[: 4 * length].decode("utf-8", "backslashreplace")

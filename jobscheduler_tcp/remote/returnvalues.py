@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
+from itertools import count
+from secrets import token_hex
 from stat import S_ISREG
-from tempfile import mkstemp
+from tempfile import gettempdir, mkstemp
 
 VARIABLE = "SCHEDULER_RETURN_VALUES"
 _PREFIX = "jsremote-values-"
 MAX_SIZE = 10 * 1024 * 1024  # protocol document 8.1
 # A file system in memory, for files that live as long as a task: on a disk each
 # would cost as much as starting the task. TMPDIR has precedence.
-_MEMORY = "/dev/shm"  # noqa: S108 - mkstemp makes them safely
+_MEMORY = "/dev/shm"  # noqa: S108 - each is new, whoever knows its name
+
+# The names of this process: a name for each file at random takes three times as
+# long as making the file.
+_OURS = token_hex(8) + "-"
+_numbers = count(1)
 
 _BLANKS = b" \t\r\n\v\f"
 _SHOWN = 200  # characters of a bad line that people are told
@@ -52,9 +59,11 @@ class ReturnValues:
 
         @raise OSError: it cannot be made.
         """
+        self.path = f"{_place()}/{_PREFIX}{_OURS}{next(_numbers)}"
         try:
-            descriptor, self.path = mkstemp(prefix=_PREFIX, dir=_place())
-        except OSError:  # memory is short
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
+            descriptor = os.open(self.path, flags, 0o600)
+        except OSError:  # memory is short, or somebody has taken the name
             descriptor, self.path = mkstemp(prefix=_PREFIX)
         os.close(descriptor)
 
@@ -69,9 +78,13 @@ class ReturnValues:
             return Returned()
         except OSError as error:
             return Returned((), f"ERRNO-{error.errno}", f"no return values: {error.strerror}")
-        if not S_ISREG(os.fstat(descriptor).st_mode):
+        status = os.fstat(descriptor)
+        if not S_ISREG(status.st_mode):
             os.close(descriptor)
             return Returned((), "SCHEDULER-449", "the return values are no file any more")
+        if not status.st_size:  # as most tasks leave it
+            os.close(descriptor)
+            return Returned()
         with open(descriptor, "rb") as file:
             data = file.read(MAX_SIZE + 1)
         if len(data) > MAX_SIZE:
@@ -88,13 +101,13 @@ class ReturnValues:
             pass
 
 
-def _place() -> str | None:
+def _place() -> str:
     """
-    Where the files are; C{None} for where the system has temporary files.
+    Where the files are.
     """
     if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK | os.X_OK):
         return _MEMORY
-    return None
+    return gettempdir()
 
 
 def parsed(data: bytes) -> Returned:

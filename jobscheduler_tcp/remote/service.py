@@ -156,6 +156,7 @@ class RemoteService(Service):
         self._idle: list[Deferred[None]] = []
         self._listening: list[Deferred[None]] = []
         self._ports: list[IListeningPort] = []
+        self._portNumbers: set[int] = set()
         levelOf = (allowedHosts or AllowedHosts()).levelOf
         classic = ClassicHost(
             self._place,
@@ -220,6 +221,7 @@ class RemoteService(Service):
         for attempt in listening:
             attempt.cancel()
         ports, self._ports = self._ports, []
+        self._portNumbers = set()
         closed = [maybeDeferred(port.stopListening) for port in ports]
         patience = self._reactor.callLater(self._patience(), self._waitNoLonger)
         for task in list(self._tasks.values()):
@@ -264,6 +266,7 @@ class RemoteService(Service):
 
     def _listens(self, port: IListeningPort) -> None:
         self._ports.append(port)
+        self._portNumbers = set()
 
     def _cannotListen(self, failure: Failure) -> None:
         if self.running:
@@ -439,7 +442,9 @@ class RemoteService(Service):
         return f"{self._running} tasks are running, there is no room for more"
 
     def _ownPorts(self) -> set[int]:
-        return {getattr(port.getHost(), "port", 0) for port in self._ports}
+        if not self._portNumbers:
+            self._portNumbers = {getattr(port.getHost(), "port", 0) for port in self._ports}
+        return self._portNumbers
 
     def _reckonCapacity(self) -> int:
         limit = self._descriptors
