@@ -245,7 +245,7 @@ class StartTests(RemoteTestCase):
         """
         A start for which there would be no descriptors is refused.
         """
-        for limit, room in ((DESCRIPTOR_RESERVE + 14, 2), (10, 1)):
+        for limit, room in ((DESCRIPTOR_RESERVE + 9, 2), (10, 1)):
             self.begin(descriptors=limit, maxTasks=7)
             for number in range(1, room + 1):
                 self.listen(PORT - number, task=taskId(number))

@@ -156,6 +156,13 @@ class TaskTestCase(SynchronousTestCase):
 
 
 class LifeTests(TaskTestCase):
+    def test_descriptors(self) -> None:
+        """
+        How many descriptors a task takes depends on what it has.
+        """
+        self.assertEqual(self.begin().task.descriptors, 4)
+        self.assertEqual(self.begin(Work(script="cat", stdin=True)).task.descriptors, 5)
+
     def test_life(self) -> None:
         """
         The client takes the connection, the program is launched, start, output

@@ -63,7 +63,7 @@ from jobscheduler_tcp.remote.task import Task
 from jobscheduler_tcp.security import AllowedHosts
 from jobscheduler_tcp.wire.documents import Element, element
 
-# What a task takes of the descriptors of this process: its confirmation
+# What a task takes at most of the descriptors of this process: its confirmation
 # connection, a pidfd and three pipes; and what is kept for everything else.
 DESCRIPTORS_OF_A_TASK = 5
 DESCRIPTOR_RESERVE = 64
@@ -141,7 +141,8 @@ class RemoteService(Service):
         self._descriptors = descriptors
         self._schedulerId = schedulerId
         self._bootId = bootId
-        self._capacity = 0
+        self._room = 0  # descriptors for tasks; 0 for any number of them
+        self._sure = 0  # how many tasks surely find theirs
         self._runningSince = wallClock()
         self._heart = Heart(reactor)
         self._place = Workplace(reactor, launcher, self._heart, wallClock, mostHold)
@@ -186,7 +187,8 @@ class RemoteService(Service):
         Service.startService(self)
         self._draining = False
         self._runningSince = self._wallClock()
-        self._capacity = self._reckonCapacity()
+        self._room = self._reckonRoom()
+        self._sure = 0
         for endpoint in self._endpoints:
             listening = endpoint.listen(self.factory)
             self._listening.append(listening.addCallbacks(self._listens, self._cannotListen))
@@ -436,7 +438,19 @@ class RemoteService(Service):
     def _full(self) -> bool:
         # Of what is over, and held, no process is left and no descriptor.
         running = self._running - len(self._place.resting)
-        return bool(self._capacity) and running >= self._capacity
+        if self._maxTasks and running >= self._maxTasks:
+            return True
+        if not self._room or not running:
+            return False
+        if not self._sure:
+            # Each task is asked, but only after as many starts as surely had room.
+            taken = sum(task.descriptors for task in self._tasks.values())
+            taken += len(self._classic) * DESCRIPTORS_OF_A_TASK
+            self._sure = max((self._room - taken) // DESCRIPTORS_OF_A_TASK, 0)
+            if not self._sure:
+                return True
+        self._sure -= 1
+        return False
 
     def _fullness(self) -> str:
         return f"{self._running} tasks are running, there is no room for more"
@@ -446,11 +460,10 @@ class RemoteService(Service):
             self._portNumbers = {getattr(port.getHost(), "port", 0) for port in self._ports}
         return self._portNumbers
 
-    def _reckonCapacity(self) -> int:
+    def _reckonRoom(self) -> int:
         limit = self._descriptors
         if limit is None:
             limit = getrlimit(RLIMIT_NOFILE)[0]
         if limit == RLIM_INFINITY:
-            return self._maxTasks
-        room = max((limit - DESCRIPTOR_RESERVE) // DESCRIPTORS_OF_A_TASK, 1)
-        return min(room, self._maxTasks) if self._maxTasks else room
+            return 0
+        return max(limit - DESCRIPTOR_RESERVE, 1)

@@ -145,6 +145,17 @@ class Task:
         self._steps.callback.abort()
 
     @property
+    def descriptors(self) -> int:
+        """
+        How many descriptors of this process it takes: two pipes and a pidfd, its
+        input, and its confirmation connection if that is its own.
+        """
+        if self.id in self._steps.place.resting:
+            return 0
+        own = isinstance(self._steps.callback, ConfirmationFactory)
+        return 3 + self._stdin + own
+
+    @property
     def grace(self) -> float:
         """
         Seconds that it has to end when it is killed.
