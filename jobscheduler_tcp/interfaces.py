@@ -137,8 +137,6 @@ class IConfirmationReceiver(Interface):
         """
 
 
-# -------------------------------------------------- remote: confirming one task
-
 class IStartWitness(Interface):
     """
     What a receiver provides, too, that must know a task before its remote does:
@@ -161,6 +159,8 @@ class IStartWitness(Interface):
         Nothing ran under this UUID, and nothing will.
         """
 
+
+# -------------------------------------------------- remote: confirming one task
 
 
 class IConfirmedTask(Interface):
@@ -519,23 +519,6 @@ class ITaskLedger(Interface):
     Numbers the tasks, and remembers them beyond the client's own life.
     """
 
-    def nextNumber() -> int:
-        """
-        Make the number of a task. It is never made again.
-
-        @raise CommandRefused: no task can be remembered now, so none may start.
-        """
-
-    def taskStarts(task: StartedTask, message: TaskStarted) -> None:
-        """
-        The remote confirmed the start of a task.
-        """
-
-    def taskEnds(task: StartedTask, message: TaskEnded, outcome: Outcome) -> Deferred[None] | None:
-        """
-        The remote told the end of a task. It is acknowledged, and forgotten by
-        the remote, when this returns or the Deferred that it returns has fired.
-        """
     lasting: bool = Attribute("Whether tasks under way are there again after a restart.")
 
     def together() -> AbstractContextManager[None]:
@@ -564,3 +547,20 @@ class ITaskLedger(Interface):
         That remote did not begin it.
         """
 
+    def nextNumber() -> int:
+        """
+        Make the number of a task. It is never made again.
+
+        @raise CommandRefused: no task can be remembered now, so none may start.
+        """
+
+    def taskStarts(task: StartedTask, message: TaskStarted) -> None:
+        """
+        The remote confirmed the start of a task.
+        """
+
+    def taskEnds(task: StartedTask, message: TaskEnded, outcome: Outcome) -> Deferred[None] | None:
+        """
+        The remote told the end of a task. It is acknowledged, and forgotten by
+        the remote, when this returns or the Deferred that it returns has fired.
+        """

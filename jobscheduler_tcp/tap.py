@@ -318,6 +318,7 @@ def _client(
         variables=_variables(settings, about),
         ledger=keeping.history,
         restored=keeping.restored,
+        keeper=keeping.logs,
     )
     scheduler.observers.add(keeping.history)
     scheduler.observers.add(keeping.history.orders)
@@ -360,7 +361,9 @@ def _client(
         configuration.schedulerId,
     )
     table |= past.commands()
-    table |= PastCommands(keeping.history, table, configuration.schedulerId).commands()
+    table |= PastCommands(
+        keeping.history, table, scheduler.book.find, configuration.schedulerId
+    ).commands()
     table = durable(table, keeping.history)
     factory = CommandPortFactory(allowedHosts(settings).levelOf, table, reactor)
     service: MultiService = keeping

@@ -411,7 +411,7 @@ class OrderTests(SchedulerTestCase):
         self.end(Outcome(Reason.LOST, "the connection broke"))
         self.assertTrue(order.lost)
         self.assertEqual(order.text, "the connection broke")
-        self.scheduler.modifyJob("folder/extract", "unstop")
+        self.assertEqual(self.state("folder/extract"), "pending")
         self.clock.advance(1000)
         self.assertEqual(len(self.ran), 1)
         self.scheduler.modifyOrder("folder/nightly", "1", OrderChange(suspended=False))

@@ -21,6 +21,7 @@ from zope.interface.verify import verifyObject
 from jobscheduler_tcp.client.lines import MAX_LINE
 from jobscheduler_tcp.client.logfiles import LogFiles, fileName
 from jobscheduler_tcp.client.observers import Bystander, Observers
+from jobscheduler_tcp.client.positions import Positions
 from jobscheduler_tcp.client.started import StartedTask, StartedTasks
 from jobscheduler_tcp.client.tasklogs import MAX_WAITING, TaskLogs, logLine
 from jobscheduler_tcp.config.model import ConfiguredJob
@@ -101,10 +102,12 @@ class TaskLogsTests(SynchronousTestCase):
         """
         self.folder = Path(self.mktemp())
         self.folder.mkdir()
+        positions = Positions(Path(self.mktemp()))
+        self.addCleanup(positions.close)
         self.waiting: list[Callable[[], None]] | None = None
         self.given: list[GivenTask] = []
         observers = Observers()
-        self.logs = TaskLogs(LogFiles(self.folder), self.inThread, lambda: NOW)
+        self.logs = TaskLogs(LogFiles(self.folder), positions, self.inThread, lambda: NOW)
         observers.add(self.logs)
         self.tasks = StartedTasks(self.give, lambda: NOW, observers)
 

@@ -129,7 +129,11 @@ class Job:
         """
         self.running.pop(task.number, None)
         self.text = task.output.first or self.text
-        if task.outcome is None or task.outcome.reason is Reason.CANCELLED:
+        outcome = task.outcome
+        if outcome is None or outcome.reason is Reason.CANCELLED:
+            return None
+        if outcome.reason is Reason.LOST and task.order is not None:
+            # Its order stands until somebody decides; perhaps nothing went wrong.
             return None
         self.failed = task if task.failed else None
         if not task.failed:

@@ -18,9 +18,11 @@ from twisted.python.threadpool import ThreadPool
 from jobscheduler_tcp.client.database import Database, pool, runIn
 from jobscheduler_tcp.client.history import History
 from jobscheduler_tcp.client.logfiles import LogFiles
+from jobscheduler_tcp.client.positions import Positions
 from jobscheduler_tcp.client.restored import restoredFrom
 from jobscheduler_tcp.client.statedirectory import StateDirectory
 from jobscheduler_tcp.client.tasklogs import TaskLogs
+from jobscheduler_tcp.errors import HistoryUnusable
 
 # Seconds to wait at the end for what is not written yet.
 PATIENCE = 5.0
@@ -54,18 +56,25 @@ class Keeping(MultiService):
         super().__init__()  # type: ignore[no-untyped-call]  # it has no types
         self._reactor = reactor
         self._directory = directory
-        self.restored = restoredFrom(directory.history)
+        try:
+            self._positions = Positions(directory.positions)
+        except OSError as error:
+            raise HistoryUnusable(str(directory.positions), str(error)) from error
+        self.restored = restoredFrom(directory.history, self._positions.found)
         self._pool = pool(directory.history, reactor)
         self._database = Database(runIn(self._pool), reactor)
         self._thread = ThreadPool(0, 1, "task logs")
         self.history = History(self._database, self.restored.nextTask)
-        self.logs = TaskLogs(LogFiles(directory.logs, quota), self._inThread)
+        files = LogFiles(directory.logs, quota)
+        self.logs = TaskLogs(files, self._positions, self._inThread)
 
     def startService(self) -> None:
         """
         Begin with the threads.
         """
         self._thread.start()
+        for job, number, outcome in self.restored.ended:
+            self.logs.finish(job, number, outcome)
         super().startService()  # type: ignore[no-untyped-call]  # nor this
 
     def stopService(self) -> Deferred[None]:
@@ -86,6 +95,7 @@ class Keeping(MultiService):
             )
         self._database.stop()
         self._thread.stop()
+        self._positions.close()
         self._pool.close()
         self._directory.release()
 

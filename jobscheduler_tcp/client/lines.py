@@ -31,6 +31,13 @@ class Lines:
         if whole:
             yield from _pieces(rest[:whole])
 
+    @property
+    def pending(self) -> int:
+        """
+        How many bytes of an unfinished line are kept.
+        """
+        return len(self._rest)
+
     def end(self) -> Iterator[str]:
         """
         Give the line that has no end.

@@ -91,6 +91,34 @@ class LogFiles:
         if error is not None:
             raise error
 
+    def cut(self, name: str, size: int) -> None:
+        """
+        Cut a log off behind so many bytes since its beginning.
+        """
+        segments = self._rotated(name)
+        segments.append((sum(segments[-1]) if segments else 0, -1))
+        for begin, length in segments:
+            path = self._folder / (name if length < 0 else f"{name}.{begin}")
+            try:
+                descriptor = os.open(path, os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW)
+            except FileNotFoundError:
+                continue
+            try:
+                if os.fstat(descriptor).st_size > max(0, size - begin):
+                    os.ftruncate(descriptor, max(0, size - begin))
+            finally:
+                os.close(descriptor)
+        self._used = None
+
+    def size(self, name: str) -> int:
+        """
+        How long a log is.
+        """
+        try:
+            return self.read(name, 0, 0).size
+        except FileNotFoundError:
+            return 0
+
     def read(self, name: str, start: int, most: int) -> LogPart:
         """
         Read a part of a log.

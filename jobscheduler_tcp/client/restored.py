@@ -6,6 +6,7 @@ when it ended, however that was, and its orders.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from sqlite3 import Connection
@@ -14,11 +15,13 @@ from jobscheduler_tcp.client.database import migrate, migrations, opened
 from jobscheduler_tcp.client.history import RESERVE
 from jobscheduler_tcp.client.order import NewOrder, Order, Pairs
 from jobscheduler_tcp.client.orderstore import keptNumbers, keptOrders, keptStanding
+from jobscheduler_tcp.outcome import Outcome, Reason
 
 _UNDER_WAY = (
     "SELECT id, job, process_class, name, cause, parameters, environment, enqueued, start_at, uuid,"
     " remote, attach_key, coalesce(began, 0) FROM tasks WHERE reason IS NULL ORDER BY id"
 )
+_OVER = "SELECT job, reason, text, exit_code, signal FROM tasks WHERE id = ? AND reason IS NOT NULL"
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +59,8 @@ class Restored:
 
     @ivar nextTask: the number of the next task.
     @ivar tasks: in the order of their numbers.
+    @ivar ended: jobs, numbers and outcomes of those that are over, but for the
+        last lines of their logs.
     @ivar orders: in the order in which they came.
     @ivar standing: the orders of files, by chain and id, as the files were.
     @ivar nextOrder: the number of the next order.
@@ -68,13 +73,15 @@ class Restored:
     standing: dict[tuple[str, str], NewOrder] = field(default_factory=dict)
     nextOrder: int = 1
     nextIds: dict[str, int] = field(default_factory=dict)
+    ended: tuple[tuple[str, int, Outcome], ...] = ()
 
 
-def restoredFrom(path: Path) -> Restored:
+def restoredFrom(path: Path, logged: Iterable[int] = ()) -> Restored:
     """
     Make a history ready to be written, before a reactor runs, and read what was
     under way.
 
+    @param logged: the numbers of tasks whose logs are not written to their ends.
     @raise HistoryUnusable: it is none, or cannot be written.
     """
     with opened(path) as connection:
@@ -88,14 +95,19 @@ def restoredFrom(path: Path) -> Restored:
             "UPDATE numbers SET next = ? WHERE name = 'task'", (following + RESERVE,)
         )
         connection.execute("COMMIT")
-        return _read(connection, int(following))
+        return _read(connection, int(following), logged)
 
 
-def _read(connection: Connection, following: int) -> Restored:
+def _read(connection: Connection, following: int, logged: Iterable[int]) -> Restored:
     tasks = []
     for row in connection.execute(_UNDER_WAY):
         pairs = (tuple((name, value) for name, value in json.loads(text)) for text in row[5:7])
         tasks.append(RestoredTask(*row[:5], *pairs, *row[7:]))
+    ended = []
+    for number in logged:
+        for job, reason, text, exitCode, signal in connection.execute(_OVER, (number,)):
+            outcome = Outcome(Reason(reason), text, exitCode=exitCode, signal=signal)
+            ended.append((job, number, outcome))
     nextOrder, nextIds = keptNumbers(connection)
     return Restored(
         following,
@@ -104,4 +116,5 @@ def _read(connection: Connection, following: int) -> Restored:
         keptStanding(connection),
         nextOrder,
         nextIds,
+        tuple(ended),
     )

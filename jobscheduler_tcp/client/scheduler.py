@@ -7,27 +7,24 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from heapq import heappop, heappush
 
 from twisted.internet.defer import Deferred, DeferredList, succeed
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from jobscheduler_tcp.client.jobs import Job
 from jobscheduler_tcp.client.observers import Forgetful, Observers
-from jobscheduler_tcp.client.order import NEVER, NewOrder, Order, OrderChange, Pairs, Verdict
+from jobscheduler_tcp.client.order import NewOrder, Order, OrderChange, Pairs, Verdict
 from jobscheduler_tcp.client.orderbook import OrderBook
 from jobscheduler_tcp.client.recovery import recover
 from jobscheduler_tcp.client.restored import Restored
 from jobscheduler_tcp.client.standingorders import StandingOrders
-from jobscheduler_tcp.client.started import Attach, Give, Settle, StartedTask, StartedTasks
+from jobscheduler_tcp.client.started import Attach, Give, Keeper, StartedTask, StartedTasks
+from jobscheduler_tcp.client.turns import Turns
 from jobscheduler_tcp.config.model import Objects
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.interfaces import ITaskLedger
 from jobscheduler_tcp.outcome import Outcome, Reason
-
-# Seconds after which the wall clock is looked at again, in case it was set.
-_LOOK_AGAIN = 60.0
 
 # Seconds after which a task is tried again that was refused: there were too
 # many, or none could be remembered.
@@ -60,7 +57,7 @@ class Scheduler:
         ledger: ITaskLedger | None = None,
         restored: Restored | None = None,
         attach: Attach | None = None,
-        settle: Settle = lambda task: None,
+        keeper: Keeper | None = None,
     ) -> None:
         """
         @param give: gives a task to a process class, such as C{Placing.run}.
@@ -68,7 +65,7 @@ class Scheduler:
         @param ledger: numbers the tasks and remembers them, and the orders.
         @param restored: what the ledger found of the time before a restart.
         @param attach: comes back to a task that a remote was asked for then.
-        @param settle: brings what a task printed to where it is kept.
+        @param keeper: keeps what tasks print.
         """
         self.jobs: dict[str, Job] = {}
         self.observers = Observers()
@@ -81,21 +78,17 @@ class Scheduler:
             self._ended,
             self._ledger,
             attach=attach,
-            settle=settle,
+            keeper=keeper,
         )
         self.book = OrderBook(self._wake, self.observers)
+        self._turns = Turns(clock, wallClock, self._look, self.book.nextTime)
         self._standing = StandingOrders(self.book, self._ledger)
         self._restored = restored
         if restored is not None:
             self.book.restore(restored.orders, restored.nextOrder, restored.nextIds)
             self._standing.restore(restored.standing)
-        self._clock = clock
         self._wallClock = wallClock
-        self._awake: dict[str, None] = {}
         self._starved: set[str] = set()
-        self._times: list[tuple[float, str]] = []
-        self._timed: set[tuple[float, str]] = set()
-        self._timer: IDelayedCall | None = None
         self._stopping = False
         self._paused = ""
 
@@ -131,9 +124,7 @@ class Scheduler:
         When something that waits for a time may go on, as far as is known;
         C{NEVER} if nothing does.
         """
-        return min(
-            self.book.nextTime(self._wallClock()), self._times[0][0] if self._times else NEVER
-        )
+        return self._turns.nextTime()
 
     def configure(self, objects: Objects) -> None:
         """
@@ -263,7 +254,7 @@ class Scheduler:
         """
         with self._ledger.together():
             order = self.book.add(new, self._wallClock(), replaces=replaces)
-        self._look()
+        self._turns.soon()
         return order
 
     def modifyOrder(self, chain: str, identifier: str, change: OrderChange) -> None:
@@ -272,7 +263,7 @@ class Scheduler:
         """
         with self._ledger.together():
             self.book.modify(chain, identifier, change, self._wallClock())
-        self._look()
+        self._turns.soon()
 
     def removeOrder(self, chain: str, identifier: str) -> None:
         """
@@ -289,9 +280,7 @@ class Scheduler:
         @return: fires when all tasks are over that are ended.
         """
         self._stopping = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._turns.stop()
         if self._ledger.lasting:
             self.tasks.leave()
             return succeed(None)
@@ -307,53 +296,12 @@ class Scheduler:
     # ------------------------------------------------------------------ turns
 
     def _wake(self, name: str) -> None:
-        """
-        Look at a job soon: what it waited for may have come.
-        """
-        self._awake[name] = None
-        self._look()
+        self._turns.wake(name)
 
-    def _wakeAt(self, when: float, name: str) -> None:
-        entry = (when, name)
-        if entry not in self._timed:
-            self._timed.add(entry)
-            heappush(self._times, entry)
-
-    def _look(self) -> None:
-        self._setTimer(0.0)
-
-    def _setTimer(self, delay: float) -> None:
-        if self._stopping:
+    def _look(self, name: str, now: float) -> None:
+        job = self.jobs.get(name)
+        if job is None:
             return
-        if self._timer is not None:
-            if self._timer.getTime() <= self._clock.seconds() + delay:
-                return
-            self._timer.cancel()
-        self._timer = self._clock.callLater(delay, self._serve)
-
-    def _serve(self) -> None:
-        """
-        Give turns to those who can have one now.
-        """
-        self._timer = None
-        now = self._wallClock()
-        nextOrder = self.book.nextTime(now)  # wakes the jobs of those that are due
-        while self._times and self._times[0][0] <= now:
-            entry = heappop(self._times)
-            self._timed.discard(entry)
-            self._awake[entry[1]] = None
-        awake, self._awake = self._awake, {}
-        for name in awake:
-            if name in self.jobs:
-                self._startAll(self.jobs[name], now)
-        when = min(nextOrder, self._times[0][0] if self._times else NEVER)
-        if when != NEVER:
-            self._setTimer(min(max(0.0, when - now), _LOOK_AGAIN))
-        if self._awake:
-            self._look()
-
-    def _startAll(self, job: Job, now: float) -> None:
-        name = job.name
         while job.mayStart(now) and not self._paused:
             task = job.next(now)
             if task is None:
@@ -367,15 +315,15 @@ class Scheduler:
                     )
                 except CommandRefused:
                     self._starved.add(name)
-                    self._wakeAt(now + _AGAIN, name)
+                    self._turns.wakeAt(now + _AGAIN, name)
                     break
             task.job = job.configured
             job.running[task.number] = task
             self.tasks.start(task, self.variables)
         if now < job.delayUntil:
-            self._wakeAt(job.delayUntil, name)
+            self._turns.wakeAt(job.delayUntil, name)
         elif job.nextTime() > now:
-            self._wakeAt(job.nextTime(), name)
+            self._turns.wakeAt(job.nextTime(), name)
 
     def _ended(self, task: StartedTask) -> None:
         now = self._wallClock()

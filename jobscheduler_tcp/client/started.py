@@ -28,7 +28,7 @@ from jobscheduler_tcp.interfaces import (
     ITaskConfirmation,
     ITaskLedger,
 )
-from jobscheduler_tcp.messages import TaskEnded, TaskKilled, Work
+from jobscheduler_tcp.messages import TaskAttached, TaskEnded, TaskKilled, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
 
 # How many tasks that are over are remembered, and how many may be under way: as
@@ -87,8 +87,22 @@ Give = Callable[[Work, str, IConfirmationReceiver], GivenJob]
 # How to come back to one that a remote was asked for before a restart.
 Attach = Callable[["StartedTask", RestoredTask, IConfirmationReceiver], GivenJob]
 
-# Brings what a task printed to where it is kept; C{None} if it is there.
-Settle = Callable[["StartedTask"], "Deferred[None] | None"]
+
+class Keeper(Protocol):
+    """
+    Who keeps what tasks print, such as L{TaskLogs<jobscheduler_tcp.client.tasklogs.TaskLogs>}.
+    """
+
+    def attached(self, task: StartedTask, message: TaskAttached, /) -> None:
+        """
+        The remote of a task is there.
+        """
+
+    def settle(self, task: StartedTask, /) -> Deferred[None] | None:
+        """
+        Bring what a task printed to where it is kept; C{None} if it is there.
+        """
+
 
 # The words of RunningJob.state and PlacedTask.state, and JobScheduler's.
 WAITING = "waiting for a process"
@@ -194,7 +208,7 @@ class StartedTasks:
         ledger: ITaskLedger | None = None,
         *,
         attach: Attach | None = None,
-        settle: Settle = lambda task: None,
+        keeper: Keeper | None = None,
     ) -> None:
         """
         @param give: gives a job to the client, such as C{ClientService.run}.
@@ -203,7 +217,8 @@ class StartedTasks:
             numbers begin with 1 each time.
         @param attach: comes back to a task that its remote has; without it such a
             task is lost.
-        @param settle: brings what a task printed to where it is kept.
+        @param keeper: keeps what tasks print; the end of a task counts when that
+            is kept.
         """
         self._give = give
         self._wallClock = wallClock
@@ -211,7 +226,7 @@ class StartedTasks:
         self._onEnded = onEnded
         self._ledger = ledger or Forgetful()
         self._attach = attach
-        self._settle = settle
+        self._keeper = keeper
         self._leaving = False
         self.alive: dict[int, StartedTask] = {}
         self.over: deque[StartedTask] = deque(maxlen=HISTORY)
@@ -321,7 +336,8 @@ class StartedTasks:
                 task.given.cancel()
 
     def _receiver(self, task: StartedTask) -> TaskReceiver:
-        return TaskReceiver(task, self._observer, self._ledger, self._heard)
+        attached = self._keeper.attached if self._keeper is not None else None
+        return TaskReceiver(task, self._observer, self._ledger, self._heard, attached)
 
     def _work(self, task: StartedTask, variables: Pairs) -> Work:
         configured = task.job.work
@@ -369,7 +385,7 @@ class StartedTasks:
         the remote may forget the task.
         """
         task.heard = verdicts.ended(message, task.given.pid if task.given is not None else 0)
-        settled = self._settle(task)
+        settled = self._keeper.settle(task) if self._keeper is not None else None
         if settled is None:
             return self._keep(None, task, message)
         return settled.addCallback(self._keep, task, message)

@@ -19,6 +19,7 @@ class StateDirectory:
 
     @ivar history: the database file.
     @ivar logs: the folder of the task logs.
+    @ivar positions: the file that tells how far they are written.
     """
 
     def __init__(self, path: Path) -> None:
@@ -31,6 +32,7 @@ class StateDirectory:
         self.path = path
         self.history = path / "history.sqlite"
         self.logs = path / "logs"
+        self.positions = path / "positions"
         try:
             path.mkdir(0o700, parents=True, exist_ok=True)
             self.logs.mkdir(0o700, exist_ok=True)

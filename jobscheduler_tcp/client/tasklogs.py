@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from twisted.internet.defer import Deferred
@@ -19,8 +19,10 @@ from twisted.python.failure import Failure
 from jobscheduler_tcp.client.lines import Lines, readable
 from jobscheduler_tcp.client.logfiles import LogFiles, LogPart, fileName
 from jobscheduler_tcp.client.observers import Bystander
+from jobscheduler_tcp.client.positions import UNKNOWN, Position, Positions
 from jobscheduler_tcp.client.shown import failureOf
-from jobscheduler_tcp.messages import Stream
+from jobscheduler_tcp.messages import Stream, TaskAttached
+from jobscheduler_tcp.outcome import Outcome
 from jobscheduler_tcp.plaincommands import timestamp
 
 if TYPE_CHECKING:
@@ -57,15 +59,50 @@ def logLine(seconds: float, level: str, job: str, text: str) -> str:
 class _Log:
     """
     The log of a task under way.
+
+    @ivar heard: how many bytes of each stream came.
+    @ivar kept: how many of them are on the disk.
+    @ivar waiting: what is not on the disk, and its size.
+    @ivar started: whether it says that the program was started.
+    @ivar settled: fires when nothing waits any more.
+    @ivar over: whether this is its end.
     """
 
     name: str
     lines: dict[Stream, Lines] = field(
         default_factory=lambda: {Stream.STDOUT: Lines(), Stream.STDERR: Lines()}
     )
+    heard: dict[Stream, int] = field(default_factory=lambda: {Stream.STDOUT: 0, Stream.STDERR: 0})
+    kept: tuple[int, int] = (0, 0)
     waiting: list[bytes] = field(default_factory=list)
     size: int = 0
+    started: bool = False
     paused: bool = False
+    settled: Deferred[None] | None = None
+    over: bool = False
+
+    def position(self) -> Position:
+        """
+        How far it is written when nothing waits, but for its size.
+        """
+        stdout, stderr = (
+            self.heard[stream] - self.lines[stream].pending
+            for stream in (Stream.STDOUT, Stream.STDERR)
+        )
+        return Position(stdout, stderr, started=self.started)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """
+    What is written to one log at once.
+    """
+
+    number: int
+    name: str
+    data: bytes
+    position: Position
+    over: bool
 
 
 class TaskLogs(Bystander):
@@ -78,28 +115,39 @@ class TaskLogs(Bystander):
     def __init__(
         self,
         files: LogFiles,
+        positions: Positions,
         inThread: InThread,
         wallClock: Callable[[], float] = time.time,
     ) -> None:
         self._files = files
+        self._positions = positions
+        self._sizes: dict[str, int] = {}  # the thread's
         self._inThread = inThread
         self._wallClock = wallClock
         self._logs: dict[StartedTask, _Log] = {}
         self._dirty: dict[StartedTask, _Log] = {}
         self._writing = False
+        self._beingWritten: dict[StartedTask, _Log] = {}
         self._failed = False
         self._idle: list[Deferred[None]] = []
 
     def taskGiven(self, task: StartedTask) -> None:
         """
-        Begin its log.
+        Begin its log, anew if it was begun before a restart and the task was not.
         """
-        self._say(task, [f"SCHEDULER-930  Task {task.number} started - cause: {task.cause}"])
+        if task in self._logs or task.number in self._positions.found:
+            self._logs.pop(task, None)
+            self._cut(self._logOf(task).name, 0)
+        self._begin(task)
 
     def taskStarted(self, task: StartedTask) -> None:
         """
-        Its program runs.
+        Its program runs. It is said once more after a restart.
         """
+        log = self._logOf(task)
+        if log.started:
+            return
+        log.started = True
         pid = task.given.pid if task.given is not None else 0
         self._say(task, [f"The remote has started it, pid {pid}"])
 
@@ -107,20 +155,80 @@ class TaskLogs(Bystander):
         """
         Log the lines that are complete.
         """
-        self._print(task, stream, self._logOf(task).lines[stream].feed(data))
+        log = self._logOf(task)
+        log.heard[stream] += len(data)
+        self._print(task, stream, log.lines[stream].feed(data))
 
     def taskEnded(self, task: StartedTask) -> None:
         """
         Log the lines that have no end, and how the task ended.
         """
-        for stream, lines in self._logOf(task).lines.items():
-            self._print(task, stream, lines.end())
+        self._printRest(task)
         assert task.outcome is not None
-        failure = failureOf(task.outcome)
-        if failure is not None:
-            self._say(task, ["  ".join(failure)], "error")
-        self._say(task, [f"Task {task.number} ended: {task.outcome.reason}"])
+        log = self._logOf(task)
+        log.over = True
+        for level, text in _ending(task.number, task.outcome):
+            self._say(task, [text], level)
         del self._logs[task]
+
+    def resume(self, task: StartedTask) -> Position:
+        """
+        Go on with the log of a task that there was before a restart.
+
+        @return: how far it is written: its remote may go on there.
+        """
+        position = self._positions.found.get(task.number, Position())
+        log = self._logOf(task)
+        log.heard = {Stream.STDOUT: position.stdout, Stream.STDERR: position.stderr}
+        log.kept = position.stdout, position.stderr
+        log.started = position.started
+        self._cut(log.name, position.size)
+        if not position.size:
+            self._begin(task)
+        return position
+
+    def finish(self, job: str, number: int, outcome: Outcome) -> None:
+        """
+        Write the last lines of a log that a client, when it was killed, had not
+        written. The history had the end already.
+        """
+        name = fileName(job, number)
+        now = self._wallClock()
+        lines = "".join(
+            f"{logLine(now, level, job, readable(text))}\n"
+            for level, text in _ending(number, outcome)
+        )
+        data = lines.encode("utf-8", "backslashreplace")
+        self._cut(name, self._positions.found[number].size)
+        batch = _Batch(number, name, data, Position(), over=True)
+        self._inThread(lambda: self._store([batch], set())).addErrback(self._notWritten)
+
+    def attached(self, task: StartedTask, message: TaskAttached) -> None:
+        """
+        Its remote is there: have nothing acknowledged that is not on the disk.
+        """
+        log = self._logOf(task)
+        for stream, offset in ((Stream.STDOUT, message.stdout), (Stream.STDERR, message.stderr)):
+            missing = offset - log.heard[stream]
+            if missing > 0:
+                log.heard[stream] = offset
+                name = stream.name.lower()
+                self._say(task, [f"{missing} bytes of its {name} were dropped"], "warn")
+        if task.confirmation is not None:
+            task.confirmation.kept(*log.kept)
+
+    def settle(self, task: StartedTask) -> Deferred[None] | None:
+        """
+        Bring all that a task has printed to the disk.
+
+        @return: fires when it is there, or cannot be; C{None} if it is.
+        """
+        self._printRest(task)
+        log = self._logOf(task)
+        if not (log.waiting or task in self._beingWritten):
+            return None
+        log.settled = Deferred()
+        return log.settled
 
     def read(self, job: str, number: int, start: int, most: int) -> Deferred[LogPart]:
         """
@@ -136,6 +244,20 @@ class TaskLogs(Bystander):
         self._idle.append(idle)
         self._write()
         return idle
+
+    def _begin(self, task: StartedTask) -> None:
+        self._say(task, [f"SCHEDULER-930  Task {task.number} started - cause: {task.cause}"])
+
+    def _printRest(self, task: StartedTask) -> None:
+        for stream, lines in self._logOf(task).lines.items():
+            self._print(task, stream, lines.end())
+
+    def _cut(self, name: str, size: int) -> None:
+        def cut() -> None:
+            self._sizes[name] = size
+            self._files.cut(name, size)
+
+        self._inThread(cut).addErrback(self._notWritten)
 
     def _logOf(self, task: StartedTask) -> _Log:
         if task not in self._logs:
@@ -168,15 +290,43 @@ class TaskLogs(Bystander):
                 each.callback(None)
             return
         dirty, self._dirty = self._dirty, {}
-        texts = [(log.name, b"".join(log.waiting)) for log in dirty.values()]
+        batches = []
+        for task, log in dirty.items():
+            data = b"".join(log.waiting)
+            batches.append(_Batch(task.number, log.name, data, log.position(), log.over))
         alive = {log.name for log in (*self._logs.values(), *dirty.values())}
         for log in dirty.values():
             log.waiting.clear()
             log.size = 0
         self._writing = True
-        writing = self._inThread(lambda: self._files.append(texts, alive))
+        self._beingWritten = dirty
+        writing = self._inThread(lambda: self._store(batches, alive))
         writing.addCallbacks(self._written, self._notWritten)
-        writing.addCallback(self._goOn, dirty)
+        writing.addCallback(self._goOn, dirty, batches)
+
+    def _store(self, batches: list[_Batch], alive: set[str]) -> None:
+        """
+        Write logs, and then how far they are written.
+        """
+        sizes = self._sizes
+        try:
+            self._files.append([(each.name, each.data) for each in batches], alive)
+        except OSError:
+            sizes |= dict.fromkeys((each.name for each in batches), UNKNOWN)
+            raise
+        else:
+            for each in batches:
+                before = sizes.get(each.name, 0)
+                known = before != UNKNOWN
+                sizes[each.name] = before + len(each.data) if known else self._files.size(each.name)
+        finally:
+            for each in batches:
+                if each.over:
+                    self._positions.forget(each.number)
+                    del sizes[each.name]
+                else:
+                    position = replace(each.position, size=sizes[each.name])
+                    self._positions.write(each.number, position)
 
     def _written(self, _: None) -> None:
         if self._failed:
@@ -191,11 +341,27 @@ class TaskLogs(Bystander):
                 why=failure.getErrorMessage(),
             )
 
-    def _goOn(self, _: None, dirty: dict[StartedTask, _Log]) -> None:
+    def _goOn(self, _: None, dirty: dict[StartedTask, _Log], batches: list[_Batch]) -> None:
         self._writing = False
-        for task, log in dirty.items():
+        self._beingWritten = {}
+        for (task, log), batch in zip(dirty.items(), batches, strict=True):
+            log.kept = batch.position.stdout, batch.position.stderr
+            if task.confirmation is not None and not log.over:
+                task.confirmation.kept(*log.kept)
+            if log.settled is not None and not log.waiting:
+                settled, log.settled = log.settled, None
+                settled.callback(None)
             if log.paused:
                 log.paused = False
                 assert task.confirmation is not None
                 task.confirmation.resumeProducing()
         self._write()
+
+
+def _ending(number: int, outcome: Outcome) -> list[tuple[str, str]]:
+    """
+    The last lines of a log, each with its level.
+    """
+    failure = failureOf(outcome)
+    lines = [("error", "  ".join(failure))] if failure is not None else []
+    return [*lines, ("info", f"Task {number} ended: {outcome.reason}")]

@@ -4,6 +4,7 @@ What a client hears of one of its tasks.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.defer import Deferred
@@ -41,8 +42,14 @@ class TaskReceiver:
     """
 
     def __init__(
-        self, task: StartedTask, observer: ISchedulerObserver, ledger: ITaskLedger, ended: Ended
+        self,
+        task: StartedTask,
+        observer: ISchedulerObserver,
+        ledger: ITaskLedger,
+        ended: Ended,
+        attached: Callable[[StartedTask, TaskAttached], None] | None = None,
     ) -> None:
+        self._attached = attached
         self._task = task
         self._observer = observer
         self._ledger = ledger
@@ -66,13 +73,16 @@ class TaskReceiver:
         """
         self._task.confirmation = confirmation
         self._task.output.taskAttached(confirmation, message)
+        if self._attached is not None:
+            self._attached(self._task, message)
 
     def taskStarted(self, message: TaskStarted) -> None:
         """
         The program runs.
         """
-        self._task.output.taskStarted(message)
-        self._ledger.taskStarts(self._task, message)
+        if not self._task.output.began:  # else it is said once more after a restart
+            self._task.output.taskStarted(message)
+            self._ledger.taskStarts(self._task, message)
         self._observer.taskStarted(self._task)
 
     def outputReceived(self, stream: Stream, data: bytes) -> None:
