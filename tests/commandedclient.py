@@ -70,7 +70,8 @@ class CommandedClient:
             "client",
         )
         table |= past.commands()
-        table |= PastCommands(self.history, table, "client").commands()
+        find = self.scheduler.book.find
+        table |= PastCommands(self.history, table, find, "client").commands()
         self.table: dict[str, tuple[Level, Handler]] = table
         hosts = AllowedHosts([("127.0.0.1", Level.ALL)])
         self.factory = CommandPortFactory(hosts.levelOf, self.table, clock, wallClock=wallClock)

@@ -173,7 +173,7 @@ class AnythingTests(SynchronousTestCase):
         self.assertEqual(self.flushLoggedErrors(), [])
 
     @settings(
-        deadline=None, max_examples=300, suppress_health_check=[HealthCheck.differing_executors]
+        deadline=None, max_examples=200, suppress_health_check=[HealthCheck.differing_executors]
     )
     @given(st.lists(requests, min_size=1, max_size=6), st.integers(0, 30))
     def test_commands(self, said: list[Element], passed: int) -> None:
@@ -202,7 +202,7 @@ class AnythingTests(SynchronousTestCase):
                 self.network.clock.advance(0)
         self.serves()
 
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=100)
     @given(
         st.one_of(
             st.binary(max_size=300),

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp.client.order import Verdict
+from jobscheduler_tcp.client.order import NewOrder, Verdict
 from jobscheduler_tcp.client.orderhistory import OrderRecord, StepRecord
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.plaincommands import Peer, PlainCommands
@@ -96,6 +96,25 @@ class PastTests(SynchronousTestCase):
             self.say('<show_order job_chain="/nightly" history_id="4"/>').attributes,
             order.attributes,
         )
+
+    def test_log(self) -> None:
+        """
+        The log of an order has the tasks that worked on it.
+        """
+        order = NewOrder("nightly", "x")
+        self.client.scheduler.addOrder(order)
+        for asked in ('order="x" what="log"', 'history_id="4" what="log"'):
+            shown = self.say(f'<show_order job_chain="/nightly" {asked}/>')
+            log = shown.children[-1]
+            self.assertEqual(
+                [line.partition(" [")[2] for line in log.text.splitlines()],
+                [
+                    "info]   (Task extract:1) works on the order in state extract",
+                    "info]   (Task extract:1) succeeded: ",
+                    "info]   (Task load:2) works on the order in state load",
+                    "warn]   (Task load:2) lost: gone",
+                ],
+            )
 
     def test_unknown(self) -> None:
         """

@@ -5,7 +5,7 @@ of a job, the orders of a job chain, and one order of long ago.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from jobscheduler_tcp.client import said
 from jobscheduler_tcp.client.history import TaskRecord
 from jobscheduler_tcp.client.historycommands import FEW, count, entryElement
-from jobscheduler_tcp.client.order import Verdict
+from jobscheduler_tcp.client.order import Order, Verdict
 from jobscheduler_tcp.client.orderhistory import OrderRecord, StepRecord
 from jobscheduler_tcp.client.what import whatOf
 from jobscheduler_tcp.errors import CommandRefused
@@ -53,12 +53,18 @@ class PastCommands:
     """
 
     def __init__(
-        self, history: IPast, table: Mapping[str, tuple[Level, Handler]], schedulerId: str = ""
+        self,
+        history: IPast,
+        table: Mapping[str, tuple[Level, Handler]],
+        find: Callable[[str, str], Order],
+        schedulerId: str = "",
     ) -> None:
         """
         @param table: has the same commands, which show what is now.
+        @param find: finds an order by its job chain and its id.
         """
         self._history = history
+        self._find = find
         self._now = {name: handler for name, (_, handler) in table.items()}
         self._schedulerId = schedulerId
 
@@ -122,11 +128,17 @@ class PastCommands:
 
     async def _showOrder(self, command: Element, peer: Peer) -> Element:
         entry = said.integer(command, "history_id") or 0
-        if not entry:
-            return self._shown(command, peer)
-        whatOf(command)
+        what = whatOf(command)
         chain = said.path(command, "job_chain")
         identifier = command.attributes.get("order", "")
+        if not entry:
+            shown = self._shown(command, peer)
+            if "log" in what:
+                steps = await self._history.stepsOf(self._find(chain, identifier).number)
+                for child in shown.children:
+                    if child.name == "log":
+                        child.text = "".join(map(_lines, steps))
+            return shown
         found = await self._history.ordersOf(chain, identifier, before=entry + 1, count=1)
         if not found or found[0].entry != entry:
             text = f'There is no order {identifier or entry} in the history of "/{chain}"'
@@ -134,6 +146,9 @@ class PastCommands:
         shown = _order(found[0])
         steps = await self._history.stepsOf(found[0].number)
         shown.children.append(element("order_step_history", {}, map(_step, steps)))
+        if "log" in what:
+            text = "".join(map(_lines, steps))
+            shown.children.append(element("log", {"level": "info"}, text=text))
         return shown
 
 
@@ -155,6 +170,18 @@ def _order(record: OrderRecord) -> Element:
     if record.removed:
         attributes["removed"] = "yes"
     return element("order", attributes)
+
+
+def _lines(record: StepRecord) -> str:
+    """
+    What the log of an order says of a step, in the form of the original's lines.
+    """
+    task = f"(Task {record.job}:{record.task})"
+    level = "info" if record.verdict is Verdict.SUCCEEDED else "warn"
+    return (
+        f"{timestamp(record.began)} [info]   {task} works on the order in state {record.state}\n"
+        f"{timestamp(record.ended)} [{level}]   {task} {record.verdict.value}: {record.text}\n"
+    )
 
 
 def _step(record: StepRecord) -> Element:

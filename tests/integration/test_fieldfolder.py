@@ -5,6 +5,7 @@ A configuration as people have it, at real services.
 from __future__ import annotations
 
 from twisted.internet import reactor as installed
+from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IReactorTime
 from twisted.internet.task import deferLater
 
@@ -55,6 +56,16 @@ class FieldTests(ServiceTestCase):
             if answer.attributes.get(attribute) == value:
                 return answer
             await deferLater(IReactorTime(installed), 0.05)
+
+    async def test_abort(self) -> None:
+        """
+        A client that is aborted is gone at once, without an answer.
+        """
+        client = self.service_("client", "--config", str(self.path / "scheduler.xml"))
+        await client.says(".*jsremote client listens on .*")
+        with self.assertRaises((ConnectionDone, ConnectionLost)):
+            await ask(self.client, '<modify_spooler cmd="abort_immediately"/>')
+        self.assertEqual(await client.exits(), 1)
 
     async def test_runs(self) -> None:
         """
