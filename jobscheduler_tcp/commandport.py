@@ -15,7 +15,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IDelayedCall, IPushProducer, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableProtocol,
+    IPushProducer,
+    IReactorTime,
+)
 from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -40,7 +46,7 @@ PATIENCE = 2.0
 _MAX_WARNED = 1024
 
 
-@implementer(IPushProducer)
+@implementer(IPushProducer, IHalfCloseableProtocol)
 class CommandPortProtocol(Protocol):
     """
     Hear commands and answer them, one after the other.
@@ -136,6 +142,24 @@ class CommandPortProtocol(Protocol):
         if self._responding is not None:
             self._responding.cancel()
         self._factory.connectionIsOver(self)
+
+    def readConnectionLost(self) -> None:
+        """
+        The peer says nothing more, as C{printf '<show_state/>' | nc -N}: it hears
+        the answers to what it said.
+        """
+        if self._http is not None:
+            if self._responding is None:
+                self.hangUp()
+        else:
+            self._documents.append(None)
+            self.workOn()
+
+    def writeConnectionLost(self) -> None:
+        """
+        Our words have no reader any more; then we are told that the connection
+        is gone as well.
+        """
 
     # --------------------------------------------------- for what builds on this
 

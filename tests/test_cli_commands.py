@@ -19,6 +19,7 @@ from tests.test_cli import said
 
 CLIENT = ("127.0.0.1", 4444)
 OK = "<ok/>"
+STOPPED = ", job /a is stopped; jsremote modify-job /a unstop lets it go on"
 NOW = "2026-11-22 12:01:05.000"
 
 
@@ -110,6 +111,7 @@ class StartTests(AskingTestCase):
         runs = 'state="running_remote_process" running_since="2026-11-22 12:00:00.000"'
         self.answers = [
             self.started,
+            *(task('state="none" job="/a"'), '<job state="stopped"/>'),
             task('state="waiting_for_process" position="2" why="SCHEDULER-489  it is down"'),
             task('state="waiting_for_process" position="1"'),
             *(task(runs), task(runs)),
@@ -120,12 +122,13 @@ class StartTests(AskingTestCase):
         self.assertEqual(
             err.splitlines(),
             [
+                f"task 7 waits{STOPPED}",
                 "task 7 waits, position 2, SCHEDULER-489  it is down",
                 "task 7 waits, position 1",
                 "task 7 runs",
             ],
         )
-        self.assertEqual(self.pauses, [0.05, 0.1, 0.2, 0.4])
+        self.assertEqual(self.pauses, [0.05, 0.1, 0.2, 0.4, 0.5])
 
     def test_waitJSON(self) -> None:
         """
@@ -142,7 +145,7 @@ class StartTests(AskingTestCase):
         """
         Ctrl-C ends the waiting, and says how to look again.
         """
-        self.answers = [self.started, task('state="none" enqueued="1" start_at="2026-11-23 1"')]
+        self.answers = [self.started, task('state="" enqueued="1" start_at="2026-11-23 1"')]
 
         def interrupt(seconds: float) -> None:
             raise KeyboardInterrupt
@@ -358,7 +361,7 @@ class OrderTests(AskingTestCase):
         self.assertEqual(
             err.splitlines(),
             [
-                "order /c:1 in state load waits for job /a, which is stopped",
+                f"order /c:1 in state load waits{STOPPED}",
                 "order /c:1 in state load waits, until 2026-11-22 12:00:00",
                 "order /c:1 in state load: task 7 waits, position 2",
                 "order /c:1 in state load: task 7 runs",
@@ -472,7 +475,7 @@ class OrderTests(AskingTestCase):
             [
                 "chain  order  state  task  how                  at                   why",
                 "/c     1      load         waits",
-                "/c     1      load   12    runs",
+                "/c     1      load   12    in process",
                 f"/c     1      load         lost{'':38}the remote is gone",
                 "/c     1      load         suspended",
                 "/c     1      load         set back, 2.         12:00:00",

@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.error import ConnectionLost
-from twisted.internet.interfaces import IPushProducer
+from twisted.internet.interfaces import IHalfCloseableProtocol, IPushProducer
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
 
@@ -20,6 +20,7 @@ from jobscheduler_tcp.commandport import PATIENCE, CommandPortFactory
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.heartbeat import INTERVAL, SILENCE
 from jobscheduler_tcp.plaincommands import Handler, Peer, Said, secondstamp, timestamp
+from jobscheduler_tcp.remote.command import CommandServerProtocol
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.silentpeers import (
     GRACE,
@@ -173,6 +174,32 @@ class CommandPortTests(SynchronousTestCase):
             caller.heard,
             envelope("<done/>") + envelope('<echoed n="1"/>') + envelope('<echoed n="2"/>'),
         )
+
+    def test_halfClosed(self) -> None:
+        """
+        A peer that closes its end behind its commands hears all answers, and
+        then the connection is closed; so is one that asked for nothing, or did
+        not end its request. At a remote tasks belong to a connection, which is
+        over at once.
+        """
+        self.assertFalse(IHalfCloseableProtocol.implementedBy(CommandServerProtocol))
+        caller = self.call()
+        self.assertEqual(self.say(caller, b"<later/><echo/>"), b"")
+        (protocol,) = self.factory.connections
+        verifyObject(IHalfCloseableProtocol, protocol)
+        protocol.readConnectionLost()
+        self.assertIn(protocol, self.factory.connections)
+        self.waiting.pop().callback(element("done"))
+        self.network.flush()
+        self.assertEqual(caller.heard, envelope("<done/>") + envelope("<echoed/>"))
+        self.assertNothingLeft()
+        for said in (b"", b"<ech", b"GET / HTTP/1.1\r\n"):
+            self.say(self.call(), said)
+            (protocol,) = self.factory.connections
+            protocol.writeConnectionLost()  # says nothing new
+            protocol.readConnectionLost()
+            self.network.flush()
+            self.assertNothingLeft()
 
     def test_severalInOne(self) -> None:
         """

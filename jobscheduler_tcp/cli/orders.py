@@ -180,7 +180,7 @@ def _how(order: dict[str, str]) -> Iterator[str]:
     elif order.get("suspended"):
         yield "suspended"
     elif order.get("task"):
-        yield "runs"
+        yield "in process"
     elif order.get("setback"):
         yield f"set back, {order.get('setback_count', '')}."
     elif order.get("at") == "never":

@@ -68,10 +68,25 @@ class Waiting:
             now, task = answer
             if "reason" in task.attributes:
                 return task
-            self._progress.tell(f"{self._what} {told(task)}", passing(task, now))
+            text = f"{self._what} {told(task)}"
+            if task.attributes.get("state") == "none":
+                text += self._jobTold(task.attributes.get("job", ""))
+            self._progress.tell(text, passing(task, now))
             return None
 
         return self.until(look)
+
+    def _jobTold(self, job: str) -> str:
+        """
+        How a job stands that starts nothing, and what to do if it is stopped.
+        """
+        answer = answerOf(self._client, question("show_job", {"job": job}), "client")
+        found = None if isinstance(answer, int) else childOf(answer, "job")
+        state = "" if found is None else found.attributes.get("state", "")
+        text = f", job {job} is {state}" if state not in ("", "pending") else ""
+        if state == "stopped":
+            text += f"; jsremote modify-job {job} unstop lets it go on"
+        return readable(text)
 
     def forOrder(self, chain: str, identifier: str) -> Element | int:
         """
@@ -136,11 +151,7 @@ class Waiting:
             at = order.get("at") or order.get("setback") or ""
             self._progress.tell(readable(f"{text} waits, until {at[:19]}"))
         else:
-            job = order.get("job", "")
-            answer = answerOf(self._client, question("show_job", {"job": job}), "client")
-            found = None if isinstance(answer, int) else childOf(answer, "job")
-            state = "" if found is None else f", which is {found.attributes.get('state', '')}"
-            self._progress.tell(readable(f"{text} waits for job {job}{state}"))
+            self._progress.tell(readable(f"{text} waits{self._jobTold(order.get('job', ''))}"))
 
     def until(self, look: Callable[[], Element | int | None]) -> Element | int:
         """

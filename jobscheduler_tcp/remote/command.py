@@ -13,10 +13,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocol, IReactorTime
+from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer, IReactorTime
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from zope.interface import implementer_only
 
 from jobscheduler_tcp.commandport import CommandPortFactory, CommandPortProtocol
 from jobscheduler_tcp.conversation import COMMAND, Conversation, Role
@@ -54,6 +55,9 @@ from jobscheduler_tcp.wire.requests import decodeRequest, isRequest
 MAX_OUTSTANDING = 4096
 
 
+# A client that says nothing more is gone, and with it what belongs to its
+# connection: it does not half close it.
+@implementer_only(IPushProducer)
 class CommandServerProtocol(CommandPortProtocol):
     """
     Hear the requests of one client.

@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import sys
 from shutil import copytree
@@ -61,6 +62,12 @@ class PageTests(CommandTestCase):
             )
         )
         program.chmod(0o755)
+        # Commands by any tool that ends its input, too.
+        with socket.create_connection(("127.0.0.1", client), PATIENCE) as connection:
+            connection.sendall(b"<show_state/>")
+            connection.shutdown(socket.SHUT_WR)
+            heard = await deferToThread(lambda: b"".join(iter(lambda: connection.recv(65536), b"")))
+        self.assertIn(b"</spooler>", heard)
         typed = 0
         for block in blocks(DOCS / "commands.md", "console"):
             for command, expected in re.findall(r"(?m)^\$ (.*)\n((?:(?!\$ ).*\n)*)", block):
