@@ -69,11 +69,14 @@ class FakeRunner:
     A client service that runs fakes.
 
     @ivar ran: all jobs, in their order.
+    @ivar attached: the UUID, the key and the offsets of those that were come back
+        for.
     @ivar classes: by name, those that it was given and that were not taken away.
     """
 
     def __init__(self) -> None:
         self.ran: list[FakeJob] = []
+        self.attached: list[tuple[str, str, int, int]] = []
         self.classes: dict[str, ProcessClass] = {}
 
     def addProcessClass(self, processClass: ProcessClass) -> None:
@@ -96,6 +99,25 @@ class FakeRunner:
         """
         assert receiver is not None
         self.ran.append(FakeJob(work, processClass, receiver))
+        return self.ran[-1]
+
+    def attach(
+        self,
+        task: str,
+        key: str,
+        processClass: str = "",
+        receiver: IConfirmationReceiver | None = None,
+        *,
+        stdout: int = 0,
+        stderr: int = 0,
+        work: Work | None = None,
+    ) -> FakeJob:
+        """
+        Come back for nothing.
+        """
+        assert receiver is not None
+        self.attached.append((task, key, stdout, stderr))
+        self.ran.append(FakeJob(work or Work(), processClass, receiver))
         return self.ran[-1]
 
 

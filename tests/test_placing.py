@@ -98,6 +98,36 @@ class PlacingTests(SynchronousTestCase):
         task.cancel()
         self.assertEqual((task.task, self.night.running), (FakeJob.task, 0))
 
+    def test_comeBack(self) -> None:
+        """
+        A task of another life has its place at once, at the remote that was asked
+        for it, even if there is none.
+        """
+        for _ in range(2):
+            self.run_()
+        log = OutputLog("a", 1)
+        task = self.placing.attach("uuid", "key", "night", log, remote="a:1", stdout=3, stderr=4)
+        self.assertEqual(self.runner.attached, [("uuid", "key", 3, 4)])
+        self.assertEqual((task.remote, self.night.running), ("a:1", 3))
+        waiting = self.run_()
+        self.runner.ran[0].end(OK)
+        self.assertEqual(waiting.state, WAITING)
+        self.last().start()
+        self.assertEqual((task.pid, task.why), (4711, ""))
+        self.last().end(DOWN)
+        self.assertIs(self.outcome(task), Reason.REMOTE_UNREACHABLE)
+        self.assertEqual((self.night.running, waiting.state), (2, "waiting for response"))
+
+    def test_comeBackNowhere(self) -> None:
+        """
+        If that remote is not configured any more, what became of the task is not
+        known.
+        """
+        for name in ("night", "other"):
+            task = self.placing.attach("uuid", "key", name, OutputLog("a", 1), remote="b:2")
+            self.assertIs(self.outcome(task), Reason.LOST)
+            self.assertEqual((self.placing.classes[name].running, self.runner.ran), (0, []))
+
     def test_down(self) -> None:
         """
         A remote that is down is waited for, with a reason that can be seen, and

@@ -471,13 +471,13 @@ class RunningJob:
         core = self._core
         return core.key is not None and core.asked and core.outcome is None
 
-    def comeBack(self, task: str, key: TaskKey, stdout: int, stderr: int) -> None:
+    def comeBack(self, task: str, key: TaskKey | None, stdout: int, stderr: int) -> None:
         """
         Go on with a task of another life, instead of C{begin}. The service does
         it.
 
         @param task: its UUID.
-        @param key: what its remote wants to know.
+        @param key: what its remote wants to know, C{None} where it cannot be had.
         @param stdout: how many bytes of its stdout are there.
         """
         self._core.task, self._core.key = task, key

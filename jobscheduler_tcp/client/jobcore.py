@@ -514,6 +514,9 @@ class JobCore:
         """
         Come back for a task of another life, of which so much output is there.
         """
+        if self.key is None:
+            self.inputs.hopeless(Outcome(Reason.LOST, "no remote holds the task for this client"))
+            return
         text = "the remote that has the task could not be reached"
         channel = TaskChannel(self.task, self.hearing, lasting=True, stdout=stdout, stderr=stderr)
         self.processClass.occupy()

@@ -98,6 +98,21 @@ class Runner(Protocol):
         Run a job.
         """
 
+    def attach(
+        self,
+        task: str,
+        key: str,
+        processClass: str = "",
+        receiver: IConfirmationReceiver | None = None,
+        *,
+        stdout: int = 0,
+        stderr: int = 0,
+        work: Work | None = None,
+    ) -> Running:
+        """
+        Come back for a task of another life.
+        """
+
 
 @dataclass(slots=True, eq=False)
 class Remote:
@@ -253,6 +268,35 @@ class Placing:
         task.begin()
         return task
 
+    def attach(
+        self,
+        task: str,
+        key: str,
+        processClass: str,
+        receiver: IConfirmationReceiver,
+        *,
+        remote: str,
+        stdout: int = 0,
+        stderr: int = 0,
+        work: Work | None = None,
+    ) -> PlacedTask:
+        """
+        Come back for a task of another life. It has its place at once, even one
+        that there is not.
+
+        @param remote: the address of the remote that was asked for it.
+        """
+        placed = PlacedTask(
+            self._clock, self._runner, self._class(processClass), work or Work(), receiver
+        )
+        placed.comeBack(
+            remote,
+            lambda name: self._runner.attach(
+                task, key, name, receiver, stdout=stdout, stderr=stderr, work=work
+            ),
+        )
+        return placed
+
     def trouble(self, name: str) -> str:
         """
         What is wrong with the configuration of a class; empty where nothing is.
@@ -357,6 +401,34 @@ class PlacedTask:
         """
         life = Deferred.fromCoroutine(self._life())
         life.addErrback(self._broken).addCallback(self._finish)
+
+    def comeBack(self, address: str, attach: Callable[[str], Running]) -> None:
+        """
+        Go on with a task of another life, instead of C{begin}.
+
+        @param address: of the remote that was asked for it.
+        @param attach: comes back for it at the remote of a name.
+        """
+        self._class.occupy()
+        self._placed = True
+        life = Deferred.fromCoroutine(self._comeBack(address, attach))
+        life.addErrback(self._lost).addCallback(self._finish)
+
+    async def _comeBack(self, address: str, attach: Callable[[str], Running]) -> Outcome:
+        try:
+            for remote in self._class.remotes:
+                if remote.address == address:
+                    self.remote = address
+                    self._running = attach(remote.name)
+                    return await self._running.done
+            text = f"its remote {address} is not configured any more"
+            return Outcome(Reason.LOST, text)
+        finally:
+            self._class.release()
+
+    def _lost(self, reason: Failure) -> Outcome:
+        self._log.failure("The client cannot come back for a task", reason)
+        return Outcome(Reason.LOST, "the client made a mistake; its log has it")
 
     def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
         """

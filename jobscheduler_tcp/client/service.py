@@ -18,9 +18,9 @@ from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.means import START_TIMEOUT, Means
 from jobscheduler_tcp.client.portreport import PortEntry, portEntries
 from jobscheduler_tcp.client.ports import CallbackPorts
-from jobscheduler_tcp.client.processclass import ProcessClass
+from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.strangers import Strangers
-from jobscheduler_tcp.client.taskkey import Lasting
+from jobscheduler_tcp.client.taskkey import Lasting, TaskKey
 from jobscheduler_tcp.errors import UnknownProcessClass
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
@@ -38,6 +38,8 @@ class ClientService(Service):
     @ivar processClasses: by name.
     @ivar ports: the callback ports.
     @ivar strangers: callers that were sent away.
+    @ivar leaveTasks: whether tasks that their remotes hold are left to a client
+        that comes back when this one stops, instead of being killed.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class ClientService(Service):
         self.processClasses: dict[str, ProcessClass] = {}
         self.ports = ports
         self.strangers = Strangers(clock)
+        self.leaveTasks = False
         self._clock = clock
         self._stopping = False
         heart = Heart(clock)
@@ -146,11 +149,7 @@ class ClientService(Service):
             gone; by default, what the service was told.
         @raise UnknownProcessClass: there is none of that name.
         """
-        chosen = self.processClasses.get(processClass)
-        if chosen is None and not processClass:
-            chosen = next(iter(self.processClasses.values()), None)
-        if chosen is None:
-            raise UnknownProcessClass(processClass)
+        chosen = self._choose(processClass)
         job = RunningJob(
             self._means,
             chosen,
@@ -168,6 +167,60 @@ class ClientService(Service):
             job.begin()
         return job
 
+    def attach(
+        self,
+        task: str,
+        key: str,
+        processClass: str = "",
+        receiver: IConfirmationReceiver | None = None,
+        *,
+        stdout: int = 0,
+        stderr: int = 0,
+        work: Work | None = None,
+        lasting: Lasting | None = None,
+    ) -> RunningJob:
+        """
+        Come back for a task of another life of this client. Its job comes out as
+        if it had been there all the time. Where that cannot be, a reason for which
+        nothing ran tells that nothing did, and nothing will; any other that the
+        task may have run.
+
+        @param task: its UUID, as L{IStartWitness} was told it.
+        @param key: as that was told it, too.
+        @param processClass: that of the remote.
+        @param receiver: hears of the task as if it were new, but for the output
+            that is there.
+        @param stdout: how many bytes of its stdout are there.
+        @param stderr: the same for stderr.
+        @param work: what it runs, if that is known.
+        @param lasting: for how long to try; by default, what the service was told.
+        @raise UnknownProcessClass: there is none of that name.
+        """
+        chosen = self._choose(processClass)
+        job = RunningJob(
+            self._means,
+            chosen,
+            self._connections[chosen.name],
+            work or Work(),
+            receiver=receiver,
+            lasting=lasting,
+            onGone=self._gone,
+        )
+        self._jobs[id(job)] = job
+        parsed = TaskKey.parse(key) if chosen.speaks is not Dialect.CLASSIC else None
+        job.comeBack(task, parsed, stdout, stderr)
+        if self._stopping:
+            job.abandon()
+        return job
+
+    def _choose(self, processClass: str) -> ProcessClass:
+        chosen = self.processClasses.get(processClass)
+        if chosen is None and not processClass:
+            chosen = next(iter(self.processClasses.values()), None)
+        if chosen is None:
+            raise UnknownProcessClass(processClass)
+        return chosen
+
     def startService(self) -> None:
         """
         Take jobs. Remotes are connected to when there is a job for them.
@@ -177,8 +230,8 @@ class ClientService(Service):
 
     def stopService(self) -> Deferred[None]:
         """
-        Cancel the jobs that wait, kill the tasks that run, and disconnect when
-        all outcomes are known, or when that takes too long.
+        Cancel the jobs that wait, kill the tasks that run (see C{leaveTasks}), and
+        disconnect when all outcomes are known, or when that takes too long.
         """
         super().stopService()  # type: ignore[no-untyped-call]  # it has no types
         self._stopping = True
@@ -191,7 +244,10 @@ class ClientService(Service):
         )
         try:
             for job in jobs:
-                job.cancel()
+                if self.leaveTasks and job.isHeld:
+                    job.abandon()
+                else:
+                    job.cancel()
             await self._whenGone()
         finally:
             if bound.active():

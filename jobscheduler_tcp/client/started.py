@@ -113,6 +113,7 @@ _WORDS = {
     "waiting for a callback port": "starting",
     "waiting for response": "starting",
     "waiting for end of task": "running_remote_process",
+    "coming back to the task": "running_remote_process",
     "over": "closed",
 }
 
