@@ -80,5 +80,6 @@ def _definition(order: ConfiguredOrder) -> NewOrder:
         order.priority,
         order.parameters,
         order.at or (NEVER if order.waits else 0.0),
+        order.suspended,
         standing=True,
     )

@@ -209,6 +209,7 @@ class ConfiguredOrder:
     parameters: tuple[tuple[str, str], ...] = ()
     waits: bool = False
     at: float = 0.0
+    suspended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

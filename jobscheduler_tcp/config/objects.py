@@ -102,7 +102,7 @@ class ObjectReader(JobReader):
         """
         An C{<order>}.
         """
-        known = ("id", "job_chain", "title", "state", "end_state", "priority", "at")
+        known = ("id", "job_chain", "title", "state", "end_state", "priority", "at", "suspended")
         self.attributes(element, known, unsupported.ORDER_ATTRIBUTES)
         parameters: Pairs = ()
         waits = False
@@ -131,6 +131,7 @@ class ObjectReader(JobReader):
             parameters,
             waits,
             at,
+            self.value(element, "suspended", values.boolean, False),
         )
 
     def _state(self, element: Element, attribute: str) -> str:

@@ -109,7 +109,7 @@ class Reader:
                 continue
             if name not in unsupported:
                 self.warn(element, f"@{name}", f"attribute {name} of <{element.name}> is not known")
-            elif value not in unsupported[name]:
+            elif value.strip() and value not in unsupported[name]:
                 told = f"attribute {name}={value!r} of <{element.name}> is not supported yet"
                 self.warn(element, f"@{name}", told)
 

@@ -2,8 +2,8 @@
 What JobScheduler 1.x knows in its configuration file and this version does not
 do.
 
-Each name has the values that ask for nothing, or for what we do anyhow; those
-are passed over in silence, others with a warning.
+Each name has the values that ask for nothing, or for what we do anyhow; those,
+and none at all, are passed over in silence, others with a warning.
 """
 
 from __future__ import annotations
@@ -30,24 +30,23 @@ CONFIG_ELEMENTS = _never("""
 """)
 PROCESS_CLASSES_ATTRIBUTES: Unsupported = {"ignore": ("no",)}
 PROCESS_CLASS_ATTRIBUTES: Unsupported = {
-    **_never("http_heartbeat_timeout http_heartbeat_period"),
+    **_never("http_heartbeat_timeout http_heartbeat_period spooler_id"),
     "replace": ("yes",),
-    "spooler_id": ("",),
 }
 REMOTE_SCHEDULER_ATTRIBUTES = _never("http_heartbeat_timeout http_heartbeat_period")
 JOB_ATTRIBUTES: Unsupported = {
-    **_never("""
-        java_options log_append priority separate_process warn_if_longer_than
-        warn_if_shorter_than
-    """),
-    "spooler_id": ("",),
+    **_never("credentials_key java_options spooler_id warn_if_longer_than warn_if_shorter_than"),
+    "load_user_profile": ("no", "false"),
+    "log_append": ("no",),
     "min_tasks": ("0",),
+    "priority": ("normal", "0"),
+    "separate_process": ("yes",),
+    "stderr_log_level": ("info",),
     "replace": ("yes",),
     "temporary": ("no",),
 }
 CHAIN_ATTRIBUTES: Unsupported = {
-    **_never("max_orders"),
-    "spooler_id": ("",),
+    **_never("file_watching_process_class max_orders process_class spooler_id"),
     "distributed": ("no",),
     "replace": ("yes",),
 }
@@ -61,12 +60,12 @@ NODE_ATTRIBUTES: Unsupported = {
 }
 NODE_ELEMENTS = _never("on_return_codes params")
 ORDER_ATTRIBUTES: Unsupported = {
-    **_never("job web_service suspended"),
+    **_never("job web_service"),
     "replace": ("yes",),
 }
 ORDER_ELEMENTS = _never("xml_payload")
 PROCESS_ATTRIBUTES = _never("log_file")
 # An element without attributes and content, as <run_time/>, asks for nothing.
 JOB_ELEMENTS = _never("""
-    commands holidays lock.use monitor monitor.use settings start_when_directory_changed
+    commands holidays lock.use login monitor monitor.use settings start_when_directory_changed
 """)
