@@ -499,6 +499,39 @@ class OrderTests(AskingTestCase):
         self.answers = ["<job_chains/>"]
         self.assertEqual(said("orders"), (0, "there are no job chains\n", ""))
 
+    def test_history(self) -> None:
+        """
+        Orders that are over, the latest first.
+        """
+        run = '<order id="{0}" history_id="{0}" job_chain="/{1}" state="done" {2}/>'
+        times = 'start_time="2026-11-22 09:00:00.000" end_time="2026-11-21 10:00:00.000"'
+        first = run.format(9, "c", times) + run.format(2, "c", "")
+        other = run.format(10, "d", 'removed="yes"')
+        chains = [
+            f"<job_chain><order_history>{runs}</order_history></job_chain>"
+            for runs in (first, other)
+        ]
+        self.answers = [f"<job_chains>{''.join(chains)}<job_chain/></job_chains>"]
+        code, out, err = said("orders", "--history", "-n", "5000")
+        self.assertEqual((code, err), (0, ""))
+        self.assertEqual(
+            [line.strip() for line in out.splitlines()],
+            [
+                "chain  order  end   how      from      to",
+                "/d     10     done  removed",
+                "/c     9      done           09:00:00  2026-11-21 10:00:00",
+                "/c     2      done",
+            ],
+        )
+        attributes = {"what": "order_history", "max_order_history": "1000"}
+        self.assertAsked(("show_job_chains", attributes))
+        found = json.loads(said("orders", "--history", "--json")[1])["orders"]
+        self.assertEqual([each["id"] for each in found], ["10", "9", "2"])
+        self.answers = ["<job_chain/>"]
+        self.assertEqual(said("orders", "c", "--history")[1], "no order is over\n")
+        self.answers = [OK]
+        self.assertEqual(said("orders", "--history")[0], 70)
+
 
 class DrainTests(AskingTestCase):
     """

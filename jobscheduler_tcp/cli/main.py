@@ -115,9 +115,11 @@ def _command(arguments: argparse.Namespace) -> int:
 
             return addOrder(arguments)
         case "orders":
-            from jobscheduler_tcp.cli.orders import orders
+            from jobscheduler_tcp.cli.orders import orders, pastOrders
 
-            return orders(arguments.remote, arguments.chain, arguments.count, arguments.json)
+            given = arguments
+            show = pastOrders if given.history else orders
+            return show(given.remote, given.chain, given.count, given.json)
         case "modify-order":
             from jobscheduler_tcp.cli.orders import modifyOrder
 

@@ -47,12 +47,15 @@ def addOrderCommands(commands: Subcommands, values: Values) -> None:
     orders.add_argument("chain", nargs="?", metavar="CHAIN", default="", help="of this one alone")
     values.addTo(orders)
     orders.add_argument(
+        "--history", action="store_true", help="those that are over, the latest first"
+    )
+    orders.add_argument(
         "-n",
         "--count",
         type=number,
         default=100,
         metavar="COUNT",
-        help="how many of each job chain at most (default: 100)",
+        help="how many of each place at most (default: 100)",
     )
 
     modify = commands.add_parser(

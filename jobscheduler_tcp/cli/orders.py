@@ -127,21 +127,16 @@ def orders(client: tuple[str, int], chain: str, count: int, asJSON: bool) -> int
 
     @return: the exit code.
     """
-    name = "show_job_chain" if chain else "show_job_chains"
-    asked = {"job_chain": chain, "what": "job_chain_orders", "max_orders": str(count)}
-    answer = answerOf(client, question(name, asked), "client")
-    if isinstance(answer, int):
-        return answer
-    group = answer if chain else childOf(answer, "job_chains")
-    if group is None:
-        return complain(EX_SOFTWARE, f"{shown(client)} has no job chains; only a client has")
-    chains = [child for child in group.children if child.name == "job_chain"]
+    asked = {"what": "job_chain_orders", "max_orders": str(count)}
+    answered = _chains(client, chain, asked)
+    if isinstance(answered, int):
+        return answered
+    now, chains = answered
     found = [order for each in chains for order in _ordersOf(each)]
     if asJSON:
         print(json.dumps({"orders": [order.attributes for order in found]}))
         return 0
     if found:
-        now = answer.attributes.get("time", "")
         print("\n".join(drawn([_row(order.attributes, now) for order in found])))
     else:
         print("there are no orders" if chains else "there are no job chains")
@@ -149,6 +144,61 @@ def orders(client: tuple[str, int], chain: str, count: int, asJSON: bool) -> int
     if left > 0:
         print(f"and {left} more; -n shows more of each node")
     return 0
+
+
+def pastOrders(client: tuple[str, int], chain: str, count: int, asJSON: bool) -> int:
+    """
+    Print the orders that are over, of all job chains or of one.
+
+    @return: the exit code.
+    """
+    # As many as a client shows at most.
+    asked = {"what": "order_history", "max_order_history": str(min(count, 1000))}
+    answered = _chains(client, chain, asked)
+    if isinstance(answered, int):
+        return answered
+    now, chains = answered
+    groups = (childOf(each, "order_history") for each in chains)
+    found = [run.attributes for group in groups if group is not None for run in group.children]
+    found.sort(key=lambda run: _count(run.get("history_id", "")), reverse=True)
+    if asJSON:
+        print(json.dumps({"orders": found}))
+    elif found:
+        print("\n".join(drawn([_pastRow(run, now) for run in found])))
+    else:
+        print("no order is over")
+    return 0
+
+
+def _chains(
+    client: tuple[str, int], chain: str, asked: dict[str, str]
+) -> tuple[str, list[Element]] | int:
+    """
+    Ask for all job chains, or for one.
+
+    @return: the client's time, and the job chains; or the exit code.
+    """
+    name = "show_job_chain" if chain else "show_job_chains"
+    answer = answerOf(client, question(name, {"job_chain": chain, **asked}), "client")
+    if isinstance(answer, int):
+        return answer
+    group = answer if chain else childOf(answer, "job_chains")
+    if group is None:
+        return complain(EX_SOFTWARE, f"{shown(client)} has no job chains; only a client has")
+    chains = [child for child in group.children if child.name == "job_chain"]
+    return answer.attributes.get("time", ""), chains
+
+
+def _pastRow(run: dict[str, str], now: str) -> dict[str, str]:
+    return {
+        "chain": run.get("job_chain", ""),
+        "order": run.get("id", ""),
+        "end": run.get("state", ""),
+        "how": "removed" if run.get("removed") else "",
+        "from": shortTime(run.get("start_time", ""), now),
+        "to": shortTime(run.get("end_time", ""), now),
+        "title": run.get("title", ""),
+    }
 
 
 def _ordersOf(chain: Element) -> Iterator[Element]:
