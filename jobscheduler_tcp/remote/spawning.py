@@ -21,6 +21,7 @@ import select
 import signal
 import socket
 import sys
+from time import monotonic
 
 # The kinds of reports, and what follows in each:
 READY = 0  # (from now on, starts are taken)
@@ -42,6 +43,11 @@ LONGEST = 16 * 1024
 _REPORTS = 256
 LONGEST_REPORT = _REPORTS * 64
 
+# Which children are asked first when one has exited: those that live for less than
+# so many seconds, and no more than so many of them.
+YOUTH = 1.0
+MOST_YOUNG = 64
+
 # A task's ends of its pipes: errors, output, and input if it has any.
 _MOST_ENDS = 3
 
@@ -55,6 +61,10 @@ class Spawning:
         self._connection = connection
         self._home = os.open(".", os.O_PATH)
         self._reports: list[Report] = [(READY,)]
+        self._young: dict[int, float] = {}  # when which child was started
+        self._old = 0  # how many others there are
+        self._searchAt = 0.0
+        self._mustSearch = False
 
     def run(self) -> None:
         """
@@ -65,12 +75,14 @@ class Spawning:
         poll.register(self._connection, select.POLLIN)
         poll.register(woken, select.POLLIN)
         while self._report():
-            for descriptor, _ in poll.poll():
+            for descriptor, _ in poll.poll(self._patience()):
                 if descriptor == woken:
                     os.read(woken, 512)
                     self._reap()
                 elif not self._hear():
                     return
+            if self._mustSearch and monotonic() >= self._searchAt:
+                self._search()
 
     def _handleSignals(self) -> int:
         """
@@ -146,6 +158,7 @@ class Spawning:
                 what = PROCESS
             self._reports.append((FAILED, number, error.errno or 0, what))
         else:
+            self._young[pid] = monotonic()
             self._reports.append((STARTED, number, pid))
         finally:
             if directory:
@@ -180,19 +193,58 @@ class Spawning:
                 refused = refused or error
         raise refused or missing or FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
 
+    def _patience(self) -> int | None:
+        """
+        @return: in how many milliseconds there is something to be done anyway.
+        """
+        if not self._mustSearch:
+            return None
+        return max(int((self._searchAt - monotonic()) * 1000) + 1, 0)
+
     def _reap(self) -> None:
-        ours = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-        while True:
-            try:
-                pid, status, usage = os.wait4(-1, os.WNOHANG)
-            except ChildProcessError:
-                return
-            if not pid:
-                return
-            # Linux counts the memory that a child shared with us before it
-            # became its own program: so less than ours says nothing of the task.
-            resident = usage.ru_maxrss if usage.ru_maxrss > ours else 0
-            self._reports.append((EXITED, pid, status, usage.ru_utime, usage.ru_stime, resident))
+        """
+        A child has exited, or several. Most have not lived for long, and each of
+        those is asked: to find any of all children the system looks at each,
+        which takes 0.3 ms where 5,000 live.
+        """
+        for pid in list(self._young):
+            self._wait(pid)
+        long = monotonic() - YOUTH
+        while self._young:
+            pid, since = next(iter(self._young.items()))
+            if since > long and len(self._young) <= MOST_YOUNG:
+                break
+            del self._young[pid]
+            self._old += 1
+        self._mustSearch = self._old > 0
+
+    def _search(self) -> None:
+        """
+        Find the others that have exited; not for more than a tenth of the time.
+        """
+        self._mustSearch = False
+        begun = monotonic()
+        while self._wait(-1):
+            pass
+        now = monotonic()
+        self._searchAt = now + 10 * (now - begun)
+
+    def _wait(self, which: int) -> bool:
+        try:
+            pid, status, usage = os.wait4(which, os.WNOHANG)
+        except ChildProcessError:
+            return False
+        if not pid:
+            return False
+        if self._young.pop(pid, None) is None:
+            self._old -= 1
+        # Linux counts the memory that a child shared with us before it became
+        # its own program: so less than ours says nothing of the task.
+        resident = usage.ru_maxrss
+        if resident <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+            resident = 0
+        self._reports.append((EXITED, pid, status, usage.ru_utime, usage.ru_stime, resident))
+        return True
 
 
 def _nothing(*_: object) -> None:
