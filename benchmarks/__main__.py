@@ -12,6 +12,7 @@ from tempfile import TemporaryDirectory
 from benchmarks.figures import Report, machine
 from benchmarks.measurements import MEASUREMENTS, SMOKE, Round, Size
 from benchmarks.peers import PEERS, Peers
+from jobscheduler_tcp.tap import raiseDescriptorLimit
 
 
 def main() -> None:
@@ -29,6 +30,7 @@ def main() -> None:
     size, rounds = (SMOKE, 1) if arguments.smoke else (Size(), arguments.rounds)
     peers = list(PEERS) if "all" in arguments.peers else arguments.peers
 
+    raiseDescriptorLimit()  # also of all that is started from here
     report = Report()
     before = machine()
     with TemporaryDirectory(prefix="jsremote-") as directory:

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from resource import RLIMIT_NOFILE, getrlimit
+from resource import RLIM_INFINITY, RLIMIT_NOFILE, getrlimit
 from time import perf_counter
 from typing import Any
 
@@ -23,7 +23,7 @@ from benchmarks.floor import PROGRAM, Floor, FloorProgram
 from benchmarks.ours import Figures, Ours, childrenTime, ours, timeOfVersion
 from benchmarks.services import freePort
 from benchmarks.strangers import delays
-from jobscheduler_tcp.remote.service import DESCRIPTOR_RESERVE, DESCRIPTORS_OF_A_TASK
+from jobscheduler_tcp.remote.service import DESCRIPTOR_RESERVE
 
 TRUE: dict[str, Any] = {"command": [PROGRAM]}
 # What a task usually has: a directory, and variables of its own. (A session of
@@ -39,6 +39,10 @@ SLEEP: dict[str, Any] = {"command": ["/bin/sleep", "3600"]}
 # Who dials the confirmation connection, and how many tasks share it.
 MODES = ("own", "shared", "passive")
 
+# What a task without input takes at the remote: two pipes, a pidfd, and a
+# connection of its own.
+DESCRIPTORS = {"own": 4, "shared": 3}
+
 # Lines of 40 bytes, each by a write of its own.
 LINE_WRITER = "import os; w = os.write\nfor _ in range({}): w(1, b'x' * 39 + b'\\n')"
 
@@ -53,7 +57,7 @@ class Size:
     alone: int = 150
     tasks: int = 300
     sleeping: tuple[int, ...] = (1000, 5000)
-    connections: int = 3000
+    connections: int = 10_000
     output: int = 256 * 2**20
     lines: int = 1_000_000
     versions: int = 3
@@ -147,16 +151,21 @@ class Round:
         """
         for mode, count in product(MODES[:2], self._size.sleeping):
             name = f"{mode}, 16 in flight beside {count:,} sleeping"
-            limit = getrlimit(RLIMIT_NOFILE)[1]
-            needed = count * DESCRIPTORS_OF_A_TASK + DESCRIPTOR_RESERVE
-            if limit < needed:
-                self._report.skip(
-                    name,
-                    f"{needed:,} descriptors are needed, {limit:,} are allowed",
-                )
-                continue
-            with ours(mode) as pair:
-                self._beside(mode, pair, name, count)
+            if self._allowed(name, (count + 16) * DESCRIPTORS[mode] + DESCRIPTOR_RESERVE):
+                with ours(mode) as pair:
+                    self._beside(mode, pair, name, count)
+
+    def _allowed(self, name: str, descriptors: int) -> bool:
+        """
+        Whether one process may have so many; else that is what the row says.
+        """
+        limit = getrlimit(RLIMIT_NOFILE)[1]
+        if limit != RLIM_INFINITY and limit < descriptors:
+            self._report.skip(
+                name, f"{descriptors:,} descriptors are needed, {limit:,} are allowed"
+            )
+            return False
+        return True
 
     def _beside(self, mode: str, pair: Ours, name: str, count: int) -> None:
         short = self._size.tasks // 2
@@ -180,6 +189,9 @@ class Round:
         Idle command connections.
         """
         count = self._size.connections
+        name = f"own, 16 in flight beside {count:,} idle command connections"
+        if not self._allowed(name, count + 16 * DESCRIPTORS["own"] + DESCRIPTOR_RESERVE):
+            return
         with ours() as pair:
             before = pair.resident()[1]
             holder = pair.services.run(
@@ -194,10 +206,7 @@ class Round:
                 "KB",
                 (after - before) / count / 1e3,
             )
-            self.between(
-                f"own, 16 in flight beside {count:,} idle command connections",
-                lambda: pair.tasks(self._size.tasks // 2, 16, TRUE),
-            )
+            self.between(name, lambda: pair.tasks(self._size.tasks // 2, 16, TRUE))
 
     def output(self) -> None:
         """

@@ -81,6 +81,7 @@ PEERS = {
     "paramiko": Peer("paramiko_", ("paramiko",), ("sshd", "ssh-keygen"), 100),
     "conch": Peer("conch", ("twisted[conch]",), ("sshd", "ssh-keygen"), 200),
     "celery": Peer("celery_", ("celery[redis]",), ("redis-server",), 200),
+    "dask": Peer("dask_", ("distributed",), (), 200),
     "execnet": Peer("execnet_", ("execnet",), (), 500),
 }
 
