@@ -156,6 +156,23 @@ class SceneTests(SynchronousTestCase):
         self.assertEqual(self.scene.faults(["one"], ["two"], 7), [])
         self.assertIn("exited, exit code 7", "\n".join(self.scene.closing([])))
 
+    def test_connectedFirst(self) -> None:
+        """
+        A client that connects before it listens says the port when it has both.
+        """
+        self.story[:2] = reversed(self.story[:2])
+        drawn = self.play()
+        places = [
+            drawn.index(words)
+            for words in (
+                "command connection: OP 40000",
+                "IP 59999: an incoming port",
+                "the IP port 59999, to receive",
+            )
+        ]
+        self.assertEqual(places, sorted(places), drawn)
+        self.assertEqual(drawn.count("to receive the answer"), 1)
+
     def test_faults(self) -> None:
         """
         A line that is missing, doubled or on the other stream, or another exit

@@ -27,7 +27,8 @@ class Scene:
         self._diagram = diagram
         self._remote = remote
         self._began = 0.0
-        self._incoming = "?"
+        self._incoming = ""
+        self._connects = False
         self._printed: dict[str, list[str]] = {"stdout": [], "stderr": []}
         self._outcome = ("", "")
         # By the role and the first words of what is logged.
@@ -97,15 +98,24 @@ class Scene:
 
     def _asked(self, time: str, fields: dict[str, str]) -> list[str]:
         self._incoming = fields["port"]
-        return [self._diagram.left(time, f"IP {self._incoming}: an incoming port; listen there")]
+        listens = self._diagram.left(time, f"IP {self._incoming}: an incoming port; listen there")
+        return [listens, *(self._commands(time) if self._connects else ())]
 
     def _connected(self, time: str, fields: dict[str, str]) -> list[str]:
         diagram = self._diagram
-        return [
+        self._connects = True
+        connects = [
             diagram.left(time, f"OP {fields['port']}: an outgoing port, given by the OS"),
             diagram.toRemote(
                 time, f"command connection: OP {fields['port']} to {self._remote}", "="
             ),
+        ]
+        return [*connects, *(self._commands(time) if self._incoming else ())]
+
+    def _commands(self, time: str) -> list[str]:
+        # With an incoming port and a connection, whichever was there first.
+        diagram = self._diagram
+        return [
             diagram.toRemote(time, f"the IP port {self._incoming}, to receive the answer"),
             diagram.toRemote(time, "the command to start the remote job"),
             diagram.left(time, "waiting for response"),

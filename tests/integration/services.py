@@ -17,7 +17,7 @@ from tempfile import mkdtemp
 from typing import BinaryIO
 
 from twisted.internet import reactor as installed
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, gatherResults
 from twisted.internet.endpoints import TCP4ClientEndpoint, connectProtocol
 from twisted.internet.interfaces import IReactorProcess, IReactorTCP, IReactorTime
 from twisted.internet.process import Process
@@ -235,6 +235,13 @@ class CommandTestCase(ServiceTestCase):
         out, err = await deferToThread(process.communicate, said, PATIENCE)
         self.assertNotIn(b"Traceback", err)
         return process.returncode, out, err
+
+    async def each(self, *commands: tuple[str, ...]) -> list[tuple[int, bytes, bytes]]:
+        """
+        Run several at once.
+        """
+        running = [Deferred.fromCoroutine(self.jsremote(*words)) for words in commands]
+        return await gatherResults(running, consumeErrors=True)
 
     async def until(self, happened: Callable[[], object]) -> None:
         """

@@ -106,10 +106,8 @@ class BadInputTests(CommandTestCase):
         A wrong command line is answered with its usage, exit code 64, and what
         is wrong.
         """
-        running = [Deferred.fromCoroutine(self.jsremote(*words)) for words, _ in USAGE]
-        for (code, out, err), (_, words) in zip(
-            await gatherResults(running, consumeErrors=True), USAGE, strict=True
-        ):
+        results = await self.each(*[words for words, _ in USAGE])
+        for (code, out, err), (_, words) in zip(results, USAGE, strict=True):
             self.assertEqual((code, out), (64, b""), err)
             self.assertTrue(err.startswith(b"usage: jsremote"), err)
             self.assertIn(words, err.decode().splitlines()[-1])
@@ -131,14 +129,12 @@ class BadInputTests(CommandTestCase):
             (b"#" * 5_000_000, 66, b"", "longer than 4194304 bytes"),
             (b"#" * 3_000_000 + b"\0", 126, b"", "start-failed: the start cannot be sent: it has"),
         ]
-        running = []
-        for place, (content, *_) in enumerate(cases):
-            script = self.directory / f"script{place}"
+        scripts = [self.directory / f"script{place}" for place in range(len(cases))]
+        for script, (content, *_) in zip(scripts, cases, strict=True):
             script.write_bytes(content)
-            running.append(Deferred.fromCoroutine(self.jsremote("run", remote, "-s", str(script))))
-        running.append(Deferred.fromCoroutine(self.jsremote("run", remote, "-s", "/dev/zero")))
         cases.append((b"", 66, b"", "cannot read /dev/zero: it is longer than"))
-        results = await gatherResults(running, consumeErrors=True)
+        paths = (*map(str, scripts), "/dev/zero")
+        results = await self.each(*[("run", remote, "-s", path) for path in paths])
         for (content, *expected, words), (code, out, err) in zip(cases, results, strict=True):
             self.assertEqual([code, out], expected, (content[:20], err))
             self.assertIn(words, err.decode())
@@ -151,10 +147,10 @@ class BadInputTests(CommandTestCase):
         remote = await self.remote()
         many = [word for number in range(10_000) for word in ("--param", f"p{number}=v{number}")]
         command = ("--", "sh", "-c", "env | grep -c '^SCHEDULER_PARAM_P[0-9]*=v'")
-        code, out, err = await self.jsremote("run", remote, *many, *command)
-        self.assertEqual((code, out, err), (0, b"10000\n", b""))
-        for host in ("a..b", "x" * 300, "\udcff"):
-            code, _, err = await self.jsremote("run", f"{host}:1", "--", "true")
+        wrong = [("run", f"{host}:1", "--", "true") for host in ("a..b", "x" * 300, "\udcff")]
+        arrived, *results = await self.each(("run", remote, *many, *command), *wrong)
+        self.assertEqual(arrived, (0, b"10000\n", b""))
+        for code, _, err in results:
             self.assertEqual((code, err.count(b"\n")), (69, 1), err)
             self.assertIn(b"no name of a host", err)
             self.assertNotIn(b"codec", err)

@@ -46,9 +46,10 @@ class ClassicTests(CommandTestCase):
         Exit codes are the job's own, a signal is what the shell makes of it.
         """
         remote = await self.remote()
-        for script, code in (("exit 3", 3), ("exit 0", 0), ("kill -TERM $$", 143), ("/no", 127)):
-            path = self.write("script", f"{script}\n")
-            got, _, err = await self.jsremote(*self.command, remote, "-s", path)
+        scripts = {"exit 3": 3, "exit 0": 0, "kill -TERM $$": 143, "/no": 127}
+        paths = [self.write(f"script{code}", f"{each}\n") for each, code in scripts.items()]
+        results = await self.each(*[(*self.command, remote, "-s", path) for path in paths])
+        for (script, code), (got, _, err) in zip(scripts.items(), results, strict=True):
             self.assertEqual((got, err), (code, b""), script)
         got, out, _ = await self.jsremote(
             *self.command, remote, "--", "/bin/echo", "a b", "$HOME", "it's"

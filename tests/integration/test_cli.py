@@ -52,9 +52,7 @@ class RunTests(CommandTestCase):
             (("host.invalid", "--", "true"), 69, "remote-unreachable: "),
             ((remote, "-s", "nowhere"), 66, "cannot read nowhere: "),
         ]
-        results = await gatherResults(
-            [Deferred.fromCoroutine(self.jsremote("run", *arguments)) for arguments, _, _ in cases]
-        )
+        results = await self.each(*[("run", *arguments) for arguments, _, _ in cases])
         for (arguments, code, words), (got, _, err) in zip(cases, results, strict=True):
             self.assertEqual(got, code, (arguments, err))
             if words:
@@ -99,17 +97,19 @@ class RunTests(CommandTestCase):
         remote = await self.remote()
         data = os.urandom(3_000_000)
         (self.directory / "data").write_bytes(data)
-        self.assertEqual(await self.jsremote("run", remote, "--", "cat", said=data), (0, data, b""))
-        with (self.directory / "data").open("rb") as file:
-            got = await self.jsremote("run", remote, "--", "cat", stdin=file)
-        self.assertEqual(got, (0, data, b""))
-        self.assertEqual(await self.jsremote("run", remote, "--", "cat"), (0, b"", b""))
         script = b'cat; echo "$SCHEDULER_PARAM_A $B"; exit 3'
         options = ("--param", "a=x y", "--env", "B=z")
-        got = await self.jsremote("run", remote, *options, "-s", "-", said=script)
-        self.assertEqual(got, (3, b"x y z\n", b""))
-        got = await self.jsremote("run", remote, "--no-stdin", "--", "cat", said=b"hidden")
-        self.assertEqual(got, (0, b"", b""))
+        with (self.directory / "data").open("rb") as file:
+            running = [
+                self.jsremote("run", remote, "--", "cat", said=data),
+                self.jsremote("run", remote, "--", "cat", stdin=file),
+                self.jsremote("run", remote, "--", "cat"),
+                self.jsremote("run", remote, *options, "-s", "-", said=script),
+                self.jsremote("run", remote, "--no-stdin", "--", "cat", said=b"hidden"),
+            ]
+            results = await gatherResults(map(Deferred.fromCoroutine, running), consumeErrors=True)
+        expected = [(0, data), (0, data), (0, b""), (3, b"x y z\n"), (0, b"")]
+        self.assertEqual(results, [(code, out, b"") for code, out in expected])
 
     async def test_inputUnread(self) -> None:
         """
@@ -349,8 +349,8 @@ class DemoTests(CommandTestCase):
         places = [
             text.index(words)
             for words in (
-                f"IP {found['IP']}: an incoming port",
                 f"command connection: OP {found['OP']} to 127.0.0.1:",
+                f"IP {found['IP']}: an incoming port",
                 f"the IP port {found['IP']}, to receive the answer",
                 "the command to start the remote job",
                 "waiting for response",

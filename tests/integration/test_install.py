@@ -116,7 +116,7 @@ class InstallTests(SynchronousTestCase):
         """
         self.pip("wheel", "--no-deps", "--wheel-dir", str(self.home), str(self.checkout))
         [wheel] = self.home.glob("*.whl")
-        self.pip("install", str(wheel))
+        self.pip("install", "--no-compile", str(wheel))
 
         self.assertInstalled()
 
@@ -129,6 +129,6 @@ class InstallTests(SynchronousTestCase):
         """
         So does an editable installation, whose plugin stays in the checkout.
         """
-        self.pip("install", "--editable", str(self.checkout))
+        self.pip("install", "--no-compile", "--editable", str(self.checkout))
 
         self.assertInstalled()

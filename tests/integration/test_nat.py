@@ -4,6 +4,8 @@ A client behind a router that translates its address.
 
 from __future__ import annotations
 
+from twisted.internet.defer import Deferred, gatherResults
+
 from tests.integration.namespaces import PORT, NamespaceTestCase, Network
 from tests.integration.test_namespaces import STARTS
 
@@ -72,9 +74,11 @@ class NatTests(NamespaceTestCase):
         """
         network = await self.behind("--callback-host", f"{OUTSIDE}={SECOND}")
         network.between.nft(FORWARD)
-        for mode in ("own", "shared", "auto"):
-            options = ("--advertise", SECOND, "--callback", mode)
-            printed, told = await self.run_(network, *options)
+        running = [
+            self.run_(network, "--advertise", SECOND, "--callback", mode)
+            for mode in ("own", "shared", "auto")
+        ]
+        for printed, told in await gatherResults(map(Deferred.fromCoroutine, running)):
             self.assertEqual(printed, "done\n", told)
             self.assertNotIn("passive", told)
         other = ("--advertise", "10.99.2.252", "--callback", "own")

@@ -226,16 +226,17 @@ class TwistdTests(ServiceTestCase):
             holder.listen()
             port = holder.getsockname()[1]
             listen = ("--listen", f"tcp:{port}:interface=127.0.0.1")
-            for arguments in (["-n"], ["--logfile=jsremote.log"]):
-                for role in ("remote", "client"):
-                    program = self.twistd(
-                        *arguments, "--pidfile=a.pid", "jsremote", "--role", role, *listen
-                    )
-                    self.assertEqual(await program.exits(), 1)
-                    line = self.oneLine(program)
-                    self.assertIn(f"127.0.0.1:{port}", line)
-                    self.assertIn(f"pid {os.getpid()}", line)
-                    self.assertEqual(program.output, b"")
+            programs = [
+                self.twistd(way, "--pidfile=a.pid", "jsremote", "--role", role, *listen)
+                for way in ("-n", "--logfile=jsremote.log")
+                for role in ("remote", "client")
+            ]
+            for program in programs:
+                self.assertEqual(await program.exits(), 1)
+                line = self.oneLine(program)
+                self.assertIn(f"127.0.0.1:{port}", line)
+                self.assertIn(f"pid {os.getpid()}", line)
+                self.assertEqual(program.output, b"")
         self.assertEqual(list(self.directory.iterdir()), [])
 
     async def test_daemon(self) -> None:
@@ -263,14 +264,15 @@ class TwistdTests(ServiceTestCase):
         """
         Wrong options are told after the usage, without a traceback.
         """
-        for arguments, words in (
+        wrong: tuple[tuple[list[str], str], ...] = (
             ([], "--role is missing"),
             (["--role", "server"], "remote or client"),
             (["--role", "remote", "--listen", "4455"], "tcp:4455:interface=127.0.0.1"),
             (["--role", "remote", "--listen", "tcp:0"], "--allow HOST=all"),
             (["--role", "remote", "--nonsense"], "--nonsense"),
-        ):
-            program = self.twistd("-n", "jsremote", *arguments)
+        )
+        programs = [self.twistd("-n", "jsremote", *arguments) for arguments, _ in wrong]
+        for program, (_, words) in zip(programs, wrong, strict=True):
             self.assertEqual(await program.exits(), 1)
             said = (program.output + program.errors).decode()
             self.assertIn("Usage:", said)
