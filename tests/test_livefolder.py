@@ -6,6 +6,7 @@ and who watches them.
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stdout
@@ -21,6 +22,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.cli.checkconfig import checkConfig
 from jobscheduler_tcp.client.watching import POLL, POLL_WATCHED, SETTLE, LiveConfiguration
+from jobscheduler_tcp.config import reader
 from jobscheduler_tcp.config.livefolder import Live, LiveFolder
 from jobscheduler_tcp.config.model import STOP, Objects
 
@@ -328,6 +330,24 @@ class ReadTests(FolderTestCase):
         self.assertIn("cannot be read", live.errors[0])
         (self.directory / "away").rename(self.live)
         self.assertEqual(len(self.read().objects.jobs), 1)
+
+    def test_odd(self) -> None:
+        """
+        What is no file, or cannot be one, is told, is not waited for, and does not
+        keep others from being read.
+        """
+        self.write("a.job.xml", JOB)
+        os.symlink("loop.job.xml", self.live / "loop.job.xml")
+        os.symlink("nothing", self.live / "gone.job.xml")
+        os.mkfifo(self.live / "pipe.job.xml")
+        (self.live / os.fsdecode(b"\xff.job.xml")).write_text(JOB)
+        (self.live / "long.job.xml").write_bytes(b" " * (reader.MAX_FILE + 1))
+        (self.live / "folder.job.xml").mkdir()
+        live = self.folder.read()
+        self.assertEqual([job.name for job in live.objects.jobs], ["a"])
+        told = {error.removeprefix(f"{self.live}/").split(":")[0] for error in live.errors}
+        names = {"loop.job.xml", "gone.job.xml", "pipe.job.xml", "long.job.xml"}
+        self.assertEqual(told, names | {"\\xff.job.xml"})
 
     @given(strategies.data())
     @settings(max_examples=100, deadline=None)

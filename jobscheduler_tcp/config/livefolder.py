@@ -123,7 +123,7 @@ class LiveFolder:
             if entry.name.startswith("."):
                 continue
             below = f"{folder}/{entry.name}" if folder else entry.name
-            if entry.is_dir():
+            if _isDirectory(entry):
                 if below.count("/") < _MAX_DEPTH and not entry.is_symlink():
                     try:
                         yield from self._walk(entry.path, below, watched)
@@ -155,7 +155,7 @@ class LiveFolder:
         named = _NAME.fullmatch(fileName)
         if named is None:
             kind = fileName.removesuffix(".xml").rpartition(".")[2]
-            told = f"{reader.path}:1: a file with a {kind} is not supported yet; ignored"
+            told = f"{reader.shown}:1: a file with a {kind} is not supported yet; ignored"
             reader.passedOver["", kind] = told
             return None
         base, kind = named[1], named[2]
@@ -210,6 +210,13 @@ def _byName(first: tuple[_N, ...], second: tuple[_N, ...]) -> tuple[_N, ...]:
     found: dict[str, _N] = {each.name: each for each in first}
     found.update((each.name, each) for each in second)
     return tuple(found.values())
+
+
+def _isDirectory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # such as a link to itself: the one who reads it is told
 
 
 def _stamp(path: str) -> _Stamp:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from typing import TypeVar
 
-from jobscheduler_tcp.config.reader import Reader
+from jobscheduler_tcp.config.reader import Reader, contents
 from jobscheduler_tcp.errors import ConfigurationError, RemoteProtocolError
 from jobscheduler_tcp.wire.documents import CONFIGURATION, Element, parse
 
@@ -161,13 +161,10 @@ class PartReader(Reader):
         )
         self.included.append(path)
         try:
-            with open(path, "rb") as file:
-                data = file.read(MAX_INCLUDED + 1)
+            data = contents(path, MAX_INCLUDED)
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or error
             raise self.error(element, f"{path} cannot be read: {reason}") from error
-        if len(data) > MAX_INCLUDED:
-            raise self.error(element, f"{path} has more than {MAX_INCLUDED} bytes")
         return path, data
 
 

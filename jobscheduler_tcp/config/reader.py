@@ -4,7 +4,9 @@ Walk an XML configuration file, and say file and line of whatever is wrong.
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 
@@ -12,8 +14,29 @@ from jobscheduler_tcp.config.unsupported import NOTHING, Unsupported
 from jobscheduler_tcp.errors import ConfigurationError, RemoteProtocolError
 from jobscheduler_tcp.wire.documents import CONFIGURATION, Element, parse
 
+# The longest configuration file: one that is longer is none, and all of it is in
+# memory at once.
+MAX_FILE = 16 * 1024 * 1024
+
 _T = TypeVar("_T")
 _D = TypeVar("_D")
+
+
+def contents(path: str, most: int) -> bytes:
+    """
+    What is in a file. Pipes and devices, which one could wait for, are none.
+
+    @raise OSError: it cannot be read.
+    @raise ValueError: it is none, or longer than that.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise ValueError("it is no file")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"it has more than {most} bytes")
+    return data
 
 
 class Reader:
@@ -21,12 +44,14 @@ class Reader:
     One configuration file.
 
     @ivar path: the file.
+    @ivar shown: its name as it can be shown, also if it is no text.
     @ivar passedOver: what was passed over, one line for each kind of element
         and key.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
+        self.shown = os.fsencode(path).decode("utf-8", "backslashreplace")
         self.passedOver: dict[tuple[str, str], str] = {}
 
     @property
@@ -41,20 +66,19 @@ class Reader:
         The root element, if it has this name.
         """
         try:
-            with open(self.path, "rb") as file:
-                document = file.read()
-        except OSError as error:
-            reason = error.strerror or str(error)
-            raise ConfigurationError(self.path, f"cannot be read: {reason}") from error
+            document = contents(self.path, MAX_FILE)
+        except (OSError, ValueError) as error:
+            reason = getattr(error, "strerror", None) or error
+            raise ConfigurationError(self.shown, f"cannot be read: {reason}") from error
         if not document.strip():
-            raise ConfigurationError(f"{self.path}:1", f"expected <{root}>, the file is empty")
+            raise ConfigurationError(f"{self.shown}:1", f"expected <{root}>, the file is empty")
         try:
             element = parse(document, CONFIGURATION)
         except RemoteProtocolError as error:
             # "line 3, column 5: mismatched tag"
             found = re.fullmatch(r"line ([0-9]+), (.*)", str(error), re.DOTALL)
             line, text = (found[1], found[2]) if found else ("1", str(error))
-            raise ConfigurationError(f"{self.path}:{line}", f"expected XML, {text}") from error
+            raise ConfigurationError(f"{self.shown}:{line}", f"expected XML, {text}") from error
         if element.name != root:
             raise self.error(element, f"expected <{root}>, found <{element.name}>")
         return element
@@ -63,7 +87,7 @@ class Reader:
         """
         C{file:line}.
         """
-        return f"{self.path}:{element.line}"
+        return f"{self.shown}:{element.line}"
 
     def error(self, element: Element, text: str) -> ConfigurationError:
         """
