@@ -17,7 +17,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp import __version__
 from jobscheduler_tcp.cli import main
-from jobscheduler_tcp.cli.arguments import parse
+from jobscheduler_tcp.cli.arguments import _commands, parse
 from jobscheduler_tcp.cli.reasons import NEXT_STEP, asJSON, told
 from jobscheduler_tcp.outcome import Outcome, Reason
 
@@ -135,6 +135,15 @@ class ArgumentTests(SynchronousTestCase):
             "run --advertise nat.example -- b": "an IP address",
             "run --time 5 -- b": "unrecognized",
             "state h:x": "HOST:PORT",
+            "frobnicat": "there is no command 'frobnicat'; jsremote --help",
+            "order": "did you mean orders?",
+            "orders h:1": "say --client h:1",
+            "orders /a -n 0": "no whole number from 1 on",
+            "add-order c --priority high": "no whole number",
+            "modify-job /a fly": "invalid choice",
+            "modify-order c 1 --suspend --resume": "not allowed with",
+            "drain --resume --terminate": "not allowed with",
+            "history -n 1001": "1 to 1000",
             "demo --fast": "unrecognized",
             "version 2": "unrecognized",
         }.items():
@@ -167,6 +176,38 @@ class ArgumentTests(SynchronousTestCase):
         self.assertIn(f"jsremote {__version__} ", out)
         code, out, err = said("version", "--json")
         self.assertEqual(json.loads(out)["jsremote"], __version__)
+
+        self.assertEqual(said("--version")[1], said("version")[1])
+
+    def test_help(self) -> None:
+        """
+        C{jsremote --help} lists every command once, in lines of 80 columns, and
+        each has a help of its own.
+        """
+        code, out, err = said("--help")
+        self.assertEqual((code, err), (0, ""))
+        self.assertLessEqual(max(map(len, out.splitlines())), 80)
+        listed = re.findall(r"(?m)^  ([a-z-]+) +\S", out)
+        self.assertEqual(len(listed), len(set(listed)))
+        self.assertEqual(set(listed), set(_commands().parsers))
+        for name in listed:
+            code, out, err = said(name, "--help")
+            self.assertEqual((code, err), (0, ""))
+            self.assertTrue(out.startswith(f"usage: jsremote {name} "))
+        self.assertEqual(said()[0], 64)
+
+    def test_cannotWrite(self) -> None:
+        """
+        Output that cannot be written is told in one line: 74.
+        """
+
+        def full(arguments: object) -> int:
+            raise OSError(28, "No space left on device")
+
+        self.patch(main, "_command", full)
+        self.patch(main, "_silence", lambda: None)
+        expected = "jsremote: cannot write: No space left on device\n"
+        self.assertEqual(said("version"), (74, "", expected))
 
     def test_interrupted(self) -> None:
         """

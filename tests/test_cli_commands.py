@@ -221,6 +221,22 @@ class RefusedTests(AskingTestCase):
                 self.assertEqual((got, out, err.count("\n")), (code, "", 1), (line, err))
                 self.assertTrue(err.startswith("jsremote: "), err)
 
+    def test_carried(self) -> None:
+        """
+        What XML cannot carry is not sent as something else: 65.
+        """
+        for line in (
+            ("add-order", "c", "a\x1b[2J"),
+            ("add-order", "c", "--param", "a=\x00"),
+            ("start-job", "/a", "--param", "a\x01=b"),
+            ("start-job", "\udcff"),
+        ):
+            code, out, err = said(*line)
+            self.assertEqual((code, out, err.count("\n")), (65, "", 1))
+            self.assertIn("XML cannot carry", err)
+            self.assertTrue(err.strip("\n").isprintable())
+        self.assertEqual(self.questions, [])
+
     def test_silent(self) -> None:
         """
         Who is sent away without a word is told where to look.

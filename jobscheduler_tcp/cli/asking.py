@@ -15,8 +15,20 @@ from typing import TypeAlias, overload
 
 from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.screen import printable
-from jobscheduler_tcp.errors import CommandRefused, ConnectionClosed, RemoteProtocolError
-from jobscheduler_tcp.wire.documents import CONFIGURATION, Element, element, parse, serialise
+from jobscheduler_tcp.errors import (
+    CommandRefused,
+    ConnectionClosed,
+    LocalProtocolError,
+    RemoteProtocolError,
+)
+from jobscheduler_tcp.wire.documents import (
+    CONFIGURATION,
+    Element,
+    element,
+    isCarried,
+    parse,
+    serialise,
+)
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
 
 Address: TypeAlias = tuple[str, int]
@@ -60,8 +72,9 @@ def question(
     Write a command.
 
     @param attributes: those that are empty or C{None} are not said.
+    @raise LocalProtocolError: XML cannot carry it.
     """
-    said = {name: value for name, value in attributes.items() if value}
+    said = {name: _carried(name, value) for name, value in attributes.items() if value}
     return serialise(element(name, said, children), "UTF-8")
 
 
@@ -69,8 +82,18 @@ def parametersElement(pairs: Iterable[tuple[str, str]]) -> Element:
     """
     Write parameters.
     """
-    found = (element("param", {"name": name, "value": value}) for name, value in pairs)
+    found = (
+        element("param", {"name": _carried("param", name), "value": _carried(name, value)})
+        for name, value in pairs
+    )
     return element("params", {}, found)
+
+
+def _carried(name: str, value: str) -> str:
+    # It would become something else, and nobody would be told.
+    if not isCarried(value):
+        raise LocalProtocolError(f"{name}: XML cannot carry {value[:100]!r}")
+    return value
 
 
 def stateOf(remote: Address, question: bytes, role: str = "remote") -> Element | int:

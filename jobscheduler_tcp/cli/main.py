@@ -17,11 +17,16 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jobscheduler_tcp.cli.arguments import parse
+from jobscheduler_tcp.errors import LocalProtocolError
 
 # A shell tool that Ctrl-C ended: 128 and the number of SIGINT.
 INTERRUPTED = 130
 # The same with SIGPIPE.
 UNREAD = 141
+
+# sysexits.h
+EX_DATAERR = 65
+EX_IOERR = 74
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
@@ -43,9 +48,23 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         status = INTERRUPTED
     except BrokenPipeError:
         # Nobody reads on; what is left goes nowhere, without a complaint.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _silence()
         status = UNREAD
+    except OSError as error:
+        _silence()
+        print(f"jsremote: cannot write: {error.strerror or error}", file=sys.stderr)
+        status = EX_IOERR
+    except LocalProtocolError as error:
+        print(f"jsremote: {error}", file=sys.stderr)
+        status = EX_DATAERR
     sys.exit(status)
+
+
+def _silence() -> None:
+    """
+    Have what was not written yet go nowhere.
+    """
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _command(arguments: argparse.Namespace) -> int:

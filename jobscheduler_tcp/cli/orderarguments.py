@@ -5,6 +5,7 @@ The command line of orders: the words of JobScheduler's commands, as options.
 from __future__ import annotations
 
 import argparse
+import re
 
 from jobscheduler_tcp.cli.clientarguments import Values, addAt, addParameters, number
 from jobscheduler_tcp.cli.parsers import Subcommands
@@ -44,7 +45,9 @@ def addOrderCommands(commands: Subcommands, values: Values) -> None:
         description="Ask a client for the orders in its job chains: where they stand, which task "
         "works on them, and why they wait.",
     )
-    orders.add_argument("chain", nargs="?", metavar="CHAIN", default="", help="of this one alone")
+    orders.add_argument(
+        "chain", nargs="?", metavar="CHAIN", type=_path, default="", help="of this one alone"
+    )
     values.addTo(orders)
     orders.add_argument(
         "--history", action="store_true", help="those that are over, the latest first"
@@ -91,7 +94,9 @@ def addOrderCommands(commands: Subcommands, values: Values) -> None:
 
 
 def _addChain(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("chain", metavar="CHAIN", help="the path of the job chain, as in /nightly")
+    parser.add_argument(
+        "chain", metavar="CHAIN", type=_path, help="the path of the job chain, as in /nightly"
+    )
 
 
 def _addOrder(parser: argparse.ArgumentParser) -> None:
@@ -105,6 +110,12 @@ def _addProperties(parser: argparse.ArgumentParser) -> None:
         "--priority", type=_integer, metavar="NUMBER", help="higher ones are worked on first"
     )
     addAt(parser)
+
+
+def _path(text: str) -> str:
+    if re.fullmatch(r"[^/]*:[0-9]{1,5}", text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no path; say --client {text}")
+    return text
 
 
 def _integer(text: str) -> int:
