@@ -77,6 +77,8 @@ class Options(usage.Options):
         ["callback-ports", None, None, "client: where remotes call back to, as in 59900-59999"],
         ["callback", None, None, "client: own, shared or passive connections back, or auto"],
         ["advertise", None, None, "client: the address where remotes call back, behind NAT"],
+        ["on-disconnect", None, None, "client: kill, hold or finish tasks when it is gone"],
+        ["hold", None, None, "seconds for which tasks are held then; remote: at most"],
         ["port-release-time", None, None, "client: seconds that a port rests after its task"],
         ["starts-per-second", None, None, "client: tasks to be expected, for the sum of ports"],
         ["state-dir", None, None, "client: the folder for its history and task logs"],
@@ -249,6 +251,7 @@ def _remote(
         allowedHosts(settings),
         callbackHosts=CallbackHosts(settings.callbackHosts.value),
         maxTasks=settings.maxTasks.value,
+        mostHold=settings.hold.value,
         jobs={job.name: job.work for job in settings.configuration.jobs},
         schedulerId=settings.configuration.schedulerId,
         bootId=bootId(),
@@ -274,12 +277,15 @@ def _client(
     from jobscheduler_tcp.client.schedulercommands import SchedulerCommands  # noqa: PLC0415
     from jobscheduler_tcp.client.service import ClientService  # noqa: PLC0415
     from jobscheduler_tcp.client.statedirectory import StateDirectory  # noqa: PLC0415
+    from jobscheduler_tcp.client.taskkey import Lasting  # noqa: PLC0415
     from jobscheduler_tcp.client.watching import LiveConfiguration, inotifyWatch  # noqa: PLC0415
     from jobscheduler_tcp.commandport import CommandPortFactory  # noqa: PLC0415
+    from jobscheduler_tcp.messages import OnDisconnect  # noqa: PLC0415
 
     first, last = settings.callbackPorts.value
     ports = CallbackPorts(reactor, tcpListen(cast(ICallbackReactor, reactor)), first, last)
-    client = ClientService(reactor, ports, [], bootId=bootId())
+    lasting = Lasting(OnDisconnect(settings.onDisconnect.value), settings.hold.value)
+    client = ClientService(reactor, ports, [], lasting=lasting, bootId=bootId())
 
     def processClass(
         name: str, host: str, port: int, maxProcesses: int, configured: ConfiguredClass

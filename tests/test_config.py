@@ -29,7 +29,7 @@ WHOLE = """\
       <allowed_host host="monitor" level="info"/>
     </security>
     <params>
-      <param name="jsremote.max_tasks" value="7"/>
+      <param name="jsremote.max_tasks" value="7"/><param name="jsremote.hold" value="90"/>
       <param name="jsremote.callback_ports" value="50000-50010"/>
     </params>
     <process_classes>
@@ -184,6 +184,7 @@ class ReadTests(FileTestCase):
         self.assertEqual(report.place, f"{found.path}:17")
         self.assertEqual((tidy.name, tidy.processClass, tidy.work.wallTime), ("tidy", "night", 0))
         self.assertEqual((found.maxTasks, found.callbackPorts), (7, (50010, 50000)))
+        self.assertEqual((found.onDisconnect, found.hold), (None, 90.0))
         self.assertEqual(found.warnings, ())
 
     def test_nothing(self) -> None:
@@ -364,6 +365,8 @@ class WrongTests(FileTestCase):
             (parameters('<param name="B"/>'), "attribute value"),
             (parameters('<param name="B=" value=""/>'), "a name without ="),
             ('<params><param name="jsremote.max_tasks" value="all"/></params>', "a number"),
+            ('<params><param name="jsremote.hold" value="-1"/></params>', "a number"),
+            ('<params><param name="jsremote.on_disconnect" value="x"/></params>', "kill, hold or"),
             ('<params><param name="jsremote.callback_ports" value="80"/></params>', "59900-59999"),
         ):
             config = inside if inside.startswith("<config") else f"<config>{inside}</config>"
@@ -668,6 +671,8 @@ class SettingsTests(FileTestCase):
                 ["callback-ports", "50000-50010", "environment JSREMOTE_CALLBACK_PORTS"],
                 ["callback", "auto", "default"],
                 ["advertise", "-", "default"],
+                ["on-disconnect", "hold", "default"],
+                ["hold", "90", f"file {path}"],
                 ["port-release-time", "0", "default"],
                 ["starts-per-second", "1", "default"],
                 ["state-dir", "/kept", "option --state-dir"],

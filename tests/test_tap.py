@@ -107,6 +107,9 @@ class OptionsTests(OptionsTestCase):
         ).settings
         self.assertEqual(settings.callbackPorts.value, (3000, 2000))
         self.assertEqual(settings.advertise.value, "10.0.0.7")
+        self.assertEqual((settings.onDisconnect.value, settings.hold.value), ("hold", 600.0))
+        self.assertEqual(self.options("--role=remote", "--hold=60").settings.hold.value, 60.0)
+        self.assertEqual(self.options("--role=remote").settings.hold.value, 3600.0)
 
     def test_environment(self) -> None:
         """
@@ -125,6 +128,9 @@ class OptionsTests(OptionsTestCase):
         self.assertIn("--role", self.wrong())
         self.assertIn("--listen", self.wrong("--role=remote", "--listen="))
         self.assertIn("--max-tasks", self.wrong("--role=remote", "--max-tasks=many"))
+        self.assertIn("--hold", self.wrong("--role=client", "--hold=long"))
+        self.assertIn("--on-disconnect", self.wrong("--role=client", "--on-disconnect=wait"))
+        self.assertIn("--on-disconnect", self.wrong("--role=remote", "--on-disconnect=kill"))
         self.assertIn("--allow", self.wrong("--role=remote", "--allow=me"))
         self.assertIn("--insecure", self.wrong("--role=remote", "--listen=tcp:4455"))
 

@@ -278,6 +278,10 @@ class Configuration:
         say it shall call back; C{None} where the file does not say.
     @ivar callbackPorts: the first and the last port of the range; C{None} where
         the file does not say.
+    @ivar onDisconnect: what becomes of tasks whose client is gone; C{None} where
+        the file does not say.
+    @ivar hold: seconds for which they are held; C{None} where the file does not
+        say.
     @ivar portReleaseTime: seconds; C{None} where the file does not say.
     @ivar startsPerSecond: C{None} where the file does not say.
     @ivar liveFolder: the directory of the live folder, empty where there is
@@ -296,6 +300,8 @@ class Configuration:
     callbackPorts: tuple[int, int] | None = None
     callback: str | None = None
     advertise: str | None = None
+    onDisconnect: str | None = None
+    hold: float | None = None
     portReleaseTime: float | None = None
     startsPerSecond: int | None = None
     allowedHosts: tuple[AllowedHost, ...] = ()

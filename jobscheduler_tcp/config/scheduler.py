@@ -74,6 +74,8 @@ class _SchedulerReader(ObjectReader):
         self._callbackPorts: tuple[int, int] | None = None
         self._callback: str | None = None
         self._advertise: str | None = None
+        self._onDisconnect: str | None = None
+        self._hold: float | None = None
         self._portReleaseTime: float | None = None
         self._startsPerSecond: int | None = None
         self._variables: list[tuple[str, str]] = []
@@ -138,6 +140,8 @@ class _SchedulerReader(ObjectReader):
             callbackPorts=self._callbackPorts,
             callback=self._callback,
             advertise=self._advertise,
+            onDisconnect=self._onDisconnect,
+            hold=self._hold,
             portReleaseTime=self._portReleaseTime,
             startsPerSecond=self._startsPerSecond,
             allowedHosts=tuple(self._hosts),
@@ -206,6 +210,10 @@ class _SchedulerReader(ObjectReader):
                     self._callback = self.value(element, "value", values.callback, None)
                 case "jsremote.advertise":
                     self._advertise = self.value(element, "value", callbackHost, None)
+                case "jsremote.on_disconnect":
+                    self._onDisconnect = self.value(element, "value", values.onDisconnect, None)
+                case "jsremote.hold":
+                    self._hold = self.value(element, "value", values.hold, None)
                 case "jsremote.port_release_time":
                     self._portReleaseTime = self.value(element, "value", values.releaseTime, None)
                 case "jsremote.starts_per_second":

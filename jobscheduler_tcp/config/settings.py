@@ -30,6 +30,8 @@ OPTIONS = (
     "callback",
     "advertise",
     "callback-host",
+    "on-disconnect",
+    "hold",
     "port-release-time",
     "starts-per-second",
     "state-dir",
@@ -40,6 +42,7 @@ _CLIENT_ONLY = (
     "callback-ports",
     "callback",
     "advertise",
+    "on-disconnect",
     "port-release-time",
     "starts-per-second",
     "state-dir",
@@ -54,6 +57,10 @@ _LOOPBACK = "127.0.0.1"
 # The highest port and the lowest: JobScheduler begins at 59999 and goes down
 # (protocol document, 1.1).
 _CALLBACK_PORTS = (59999, 59900)
+
+# Seconds: what a client asks for (client.taskkey), and the most that a remote does
+# (remote.holding).
+_HOLD = {"client": 600.0, "remote": 3600.0}
 
 # Bytes of task logs that are kept.
 _LOG_QUOTA = 1 << 30
@@ -86,6 +93,8 @@ class Settings:
         one that the client comes from.
     @ivar callbackHosts: addresses of clients, and where else they may be called
         back.
+    @ivar onDisconnect: what becomes of a client's tasks when it is gone.
+    @ivar hold: seconds for which they are held; at a remote, at most.
     @ivar portReleaseTime: seconds for which a callback port is held back after
         its task, as far as is known.
     @ivar startsPerSecond: of tasks, to be expected.
@@ -105,6 +114,8 @@ class Settings:
     callback: Setting[str]
     advertise: Setting[str]
     callbackHosts: Setting[tuple[tuple[str, str], ...]]
+    onDisconnect: Setting[str]
+    hold: Setting[float]
     portReleaseTime: Setting[float]
     startsPerSecond: Setting[int]
     stateDirectory: Setting[str]
@@ -125,10 +136,13 @@ class Settings:
         if self.role.value == "remote":
             settings["max-tasks"] = self.maxTasks
             settings["callback-host"] = self.callbackHosts
+            settings["hold"] = self.hold
         else:
             settings["callback-ports"] = self.callbackPorts
             settings["callback"] = self.callback
             settings["advertise"] = self.advertise
+            settings["on-disconnect"] = self.onDisconnect
+            settings["hold"] = self.hold
             settings["port-release-time"] = self.portReleaseTime
             settings["starts-per-second"] = self.startsPerSecond
             settings["state-dir"] = self.stateDirectory
@@ -223,6 +237,8 @@ def settingsOf(
             (),
             lambda pairs: " ".join(f"{client}={address}" for client, address in pairs),
         ),
+        finder.find("on-disconnect", values.onDisconnect, configuration.onDisconnect, "hold"),
+        finder.find("hold", values.hold, configuration.hold, _HOLD[role.value], "{:g}".format),
         finder.find(
             "port-release-time",
             values.releaseTime,

@@ -87,6 +87,22 @@ def releaseTime(text: str) -> float:
     return _SYSTEM_RELEASE_TIME if text == "system" else float(number(text, 0, 86400))
 
 
+def onDisconnect(text: str) -> str:
+    """
+    What becomes of a task whose client is gone.
+    """
+    if text not in ("kill", "hold", "finish"):
+        raise ValueError(f"expected kill, hold or finish, found {text!r}")
+    return text
+
+
+def hold(text: str) -> float:
+    """
+    Seconds, up to a month.
+    """
+    return float(number(text, 0, 31 * 86400))
+
+
 def address(text: str) -> str:
     """
     An IP address.
