@@ -175,6 +175,9 @@ class CommandTests(OrderCommandsTestCase):
             'at="now + 60" end_state="failed" setback="no"><params><param name="X" value="2"/>'
             '<param name="y" value="3"/></params></modify_order>'
         )
+        self.say(
+            '<modify_order job_chain="/nightly" order="a"><run_time let_run="no"/></modify_order>'
+        )
         self.assertEqual((order.title, order.state, order.priority), ("", "extract", 4))
         self.assertEqual((order.at, order.endState), (self.clock.seconds() + 60, "failed"))
         self.assertEqual(order.parameters, (("x", "2"), ("y", "3")))
@@ -202,6 +205,10 @@ class CommandTests(OrderCommandsTestCase):
                 "SCHEDULER-409",
             ),
             ('<add_order job_chain="/nightly"><xml_payload/></add_order>', "jsremote-unsupported"),
+            (
+                '<add_order job_chain="/nightly"><run_time single_start="10:00"/></add_order>',
+                "jsremote-unsupported",
+            ),
             ('<modify_order job_chain="/nightly" order="b"/>', "SCHEDULER-162"),
             (modify + 'setback="yes"/>', "SCHEDULER-351"),
             (modify + 'action="x"/>', "jsremote-protocol-error"),

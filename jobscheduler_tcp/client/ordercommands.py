@@ -11,6 +11,7 @@ from jobscheduler_tcp.client import said
 from jobscheduler_tcp.client.order import NewOrder, OrderChange, Pairs
 from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.shownorders import orderElement
+from jobscheduler_tcp.config.jobs import startsNothing
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.plaincommands import Handler, Peer
 from jobscheduler_tcp.security import Level
@@ -111,8 +112,8 @@ def _parameters(command: Element) -> Pairs:
                 if inner.name != "params":
                     raise said.unexpected("params", inner)
                 found += said.pairs(inner, "param")
-        elif child.name == "run_time" and not (child.attributes or child.children):
-            continue  # it asks for nothing
+        elif child.name == "run_time" and startsNothing(child):
+            continue
         elif child.name in ("run_time", "xml_payload"):
             raise CommandRefused("jsremote-unsupported", f"<{child.name}> is not supported")
         else:

@@ -145,7 +145,7 @@ class JobReader(PartReader):
                     self.required(child, "at")
                     at = self.value(child, "at", values.date, 0.0)
                     element.children.remove(child)
-        if not _startsNothing(element):
+        if not startsNothing(element):
             told = f"<{element.name}> in <{parent.name}> is not supported yet"
             self.warn(element, f"in {parent.name}", told)
         return at
@@ -181,7 +181,7 @@ def visible(text: str) -> bool:
     return text == "yes"
 
 
-def _startsNothing(period: Element) -> bool:
+def startsNothing(period: Element) -> bool:
     """
     Whether a C{<run_time>}, or a C{<period>} in it, lets a job run at any time and
     starts it at none.
@@ -190,7 +190,7 @@ def _startsNothing(period: Element) -> bool:
     return all(
         value.strip() in whole.get(name, ()) for name, value in period.attributes.items()
     ) and all(
-        _startsNothing(child)
+        startsNothing(child)
         if child.name == "period"
         else child.name == "holidays" and not (child.attributes or child.children)
         for child in period.children
