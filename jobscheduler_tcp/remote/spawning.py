@@ -6,7 +6,7 @@ descriptors, and here there are six.
 
 Each message to it is one start, with the task's ends of the pipes; what it says
 are lists of reports, on tasks that were started, could not be started, or have
-exited. Both are written by L{marshal}, which is fast and knows the same types at
+exited. Both are written by C{marshal}, which is fast and knows the same types at
 both ends. When nobody is left to be reported to it exits, and its tasks live on.
 """
 
