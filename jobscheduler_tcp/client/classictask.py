@@ -13,7 +13,6 @@ from __future__ import annotations
 import shlex
 import socket
 from collections.abc import Callable
-from hashlib import sha256
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
@@ -22,6 +21,7 @@ from zope.interface import implementer
 
 from jobscheduler_tcp.client.callback import CallbackWatcher
 from jobscheduler_tcp.client.classic import ClassicCallbackFactory
+from jobscheduler_tcp.digests import Digest, finished, updated
 from jobscheduler_tcp.errors import CommandRefused, NotExpressible
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
@@ -145,7 +145,7 @@ class ClassicListener:
         self._mayRun = False
         self._begun: float | None = None
         self._sizes = {Stream.STDOUT: 0, Stream.STDERR: 0}
-        self._digests = {Stream.STDOUT: sha256(), Stream.STDERR: sha256()}
+        self._digests: dict[Stream, Digest | None] = dict.fromkeys(self._sizes)
         self._wall: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
         self._release: IDelayedCall | None = None
@@ -220,7 +220,7 @@ class ClassicListener:
             data += b"\n"
         stream = Stream.STDOUT if level == 0 else Stream.STDERR
         self._sizes[stream] += len(data)
-        self._digests[stream].update(data)
+        self._digests[stream] = updated(self._digests[stream], data)
         if self._silence is not None and self._silence.active():
             self._silence.reset(self._work.silence)
         if self._release is not None:
@@ -360,8 +360,8 @@ class ClassicListener:
                 seconds=seconds,
                 stdoutSize=self._sizes[Stream.STDOUT],
                 stderrSize=self._sizes[Stream.STDERR],
-                stdoutDigest=self._digests[Stream.STDOUT].digest(),
-                stderrDigest=self._digests[Stream.STDERR].digest(),
+                stdoutDigest=finished(self._digests[Stream.STDOUT]),
+                stderrDigest=finished(self._digests[Stream.STDERR]),
                 returned=tuple((n.encode(), v.encode()) for n, v in self._returned.values()),
             )
         )

@@ -358,7 +358,8 @@ class RunningJob:
         """
         self.work = work
         self.processClass = processClass
-        self.done: Deferred[Outcome] = Deferred(lambda _: self.cancel())
+        self.done: Deferred[Outcome] = Deferred(self._cancelled)
+        self._onGone = onGone
         self._core = JobCore(
             str(uuid4()),
             means,
@@ -366,7 +367,7 @@ class RunningJob:
             connection,
             work,
             done=self.done,
-            onGone=lambda: onGone(self),
+            onGone=self._gone,
             deadline=deadline,
             lasting=lasting,
         )
@@ -508,3 +509,11 @@ class RunningJob:
         by the remote, which finds its connection broken.
         """
         self._inputs.abandon()
+
+    # Methods, for functions made for each job would weigh three times as much.
+
+    def _cancelled(self, done: Deferred[Outcome]) -> None:
+        self.cancel()
+
+    def _gone(self) -> None:
+        self._onGone(self)

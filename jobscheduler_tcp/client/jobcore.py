@@ -476,6 +476,7 @@ class JobCore:
         The program runs: the answer to the start is no news any more.
         """
         self.start = message
+        self.portWait = None  # it is over, and some tasks live for days
         self._whoHasIt()
         if self.classic is None:
             remote = self.processClass.address

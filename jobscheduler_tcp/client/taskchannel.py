@@ -6,7 +6,6 @@ one after that if it breaks.
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 from typing import cast
 
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
@@ -16,6 +15,7 @@ from zope.interface import implementer
 
 from jobscheduler_tcp.channels import ConfirmationChannels
 from jobscheduler_tcp.client.taskinput import InputBuffer
+from jobscheduler_tcp.digests import NOTHING, Digest, finished, updated
 from jobscheduler_tcp.errors import RemoteProtocolError
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import (
@@ -30,8 +30,6 @@ from jobscheduler_tcp.messages import (
     TaskOutput,
     TaskStarted,
 )
-
-_NOTHING = sha256(b"").digest()
 
 
 def _ignore() -> None:
@@ -55,7 +53,6 @@ class TaskChannel:
         "_bound",
         "_channels",
         "_closed",
-        "_digests",
         "_endHeard",
         "_endKept",
         "_ended",
@@ -70,6 +67,8 @@ class TaskChannel:
         "_receiver",
         "_said",
         "_started",
+        "_stderr",
+        "_stdout",
         "_task",
         "_told",
         "_transport",
@@ -105,9 +104,10 @@ class TaskChannel:
         self._receiver = receiver
         self._lasting = lasting
         self._have = stdout, stderr  # as of the last connection
-        self._digests = {Stream.STDOUT: sha256(), Stream.STDERR: sha256()}
+        self._stdout: Digest | None = None
+        self._stderr: Digest | None = None
         self._whole = not stdout and not stderr  # the digests are of all of it
-        self._input = InputBuffer(self._inputRoom, self._sendInput, self._sendInputEnd)
+        self._input = InputBuffer(self)
         self._number = 0
         self._unacknowledged = 0
         self._said = stdout, stderr  # acknowledged
@@ -191,7 +191,10 @@ class TaskChannel:
         The task printed something.
         """
         data = message.data
-        self._digests[message.stream].update(data)
+        if message.stream is Stream.STDERR:
+            self._stderr = updated(self._stderr, data)
+        else:
+            self._stdout = updated(self._stdout, data)
         self._receiver.outputReceived(message.stream, cast(bytes, data))  # heard as bytes
         self._unacknowledged += len(data)
         # By halves: the remote has the other half to go on meanwhile, and by
@@ -214,14 +217,13 @@ class TaskChannel:
         @raise RemoteProtocolError: not all of the output came as it was sent.
         """
         received = self._channels.acknowledgement(self._number)
-        for stream, got, size, digest in (
-            (Stream.STDOUT, received.stdout, message.stdoutSize, message.stdoutDigest),
-            (Stream.STDERR, received.stderr, message.stderrSize, message.stderrDigest),
+        for name, got, heard, size, digest in (
+            ("stdout", received.stdout, self._stdout, message.stdoutSize, message.stdoutDigest),
+            ("stderr", received.stderr, self._stderr, message.stderrSize, message.stderrDigest),
         ):
             # Where nothing ran there is no digest either.
-            same = (digest or _NOTHING) == self._digests[stream].digest()
+            same = (digest or NOTHING) == finished(heard)
             if got != size or (self._whole and not same):
-                name = stream.name.lower()
                 raise RemoteProtocolError(f"{got} bytes of {name} came, not the {size} sent")
         self._endHeard = True
         self._onAcknowledged = onAcknowledged
@@ -346,12 +348,21 @@ class TaskChannel:
         """
         self._input.register(IPushProducer(producer))
 
-    def _inputRoom(self) -> int:
+    def inputRoom(self) -> int:
+        """
+        See L{InputWay<jobscheduler_tcp.client.taskinput.InputWay>}.
+        """
         return self._channels.inputRoom(self._number)
 
-    def _sendInput(self, data: bytes | memoryview) -> None:
+    def sendInput(self, data: bytes | memoryview) -> None:
+        """
+        See L{InputWay<jobscheduler_tcp.client.taskinput.InputWay>}.
+        """
         offset = self._channels.inputOffset(self._number)
         self._transport.write(self._channels.say(self._number, TaskInput(offset, data)))
 
-    def _sendInputEnd(self) -> None:
+    def sendInputEnd(self) -> None:
+        """
+        See L{InputWay<jobscheduler_tcp.client.taskinput.InputWay>}.
+        """
         self._transport.write(self._channels.say(self._number, InputEnded()))

@@ -6,7 +6,7 @@ taken.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import IPushProducer
 
@@ -14,6 +14,27 @@ from jobscheduler_tcp.wire.extended import MAX_DATA
 
 # An empty deque takes 700 bytes, and most tasks have no input: they share one.
 _NOTHING: deque[memoryview] = deque()
+
+
+class InputWay(Protocol):
+    """
+    How input gets to the remote.
+    """
+
+    def inputRoom(self) -> int:
+        """
+        How many bytes the remote would take now.
+        """
+
+    def sendInput(self, data: bytes | memoryview) -> None:
+        """
+        Send so many, at least one.
+        """
+
+    def sendInputEnd(self) -> None:
+        """
+        Say that there is no more.
+        """
 
 
 class InputBuffer:
@@ -28,28 +49,14 @@ class InputBuffer:
         "_offset",
         "_paused",
         "_producer",
-        "_room",
-        "_send",
-        "_sendEnd",
         "_sent",
         "_stopped",
         "_suspended",
+        "_way",
     )
 
-    def __init__(
-        self,
-        room: Callable[[], int],
-        send: Callable[[bytes | memoryview], None],
-        sendEnd: Callable[[], None],
-    ) -> None:
-        """
-        @param room: how many bytes the remote would take now.
-        @param send: send so many, at least one.
-        @param sendEnd: say that there is no more.
-        """
-        self._room = room
-        self._send = send
-        self._sendEnd = sendEnd
+    def __init__(self, way: InputWay) -> None:
+        self._way = way
         self._kept = _NOTHING
         # What was sent and not yet taken, from this offset on: it is sent again
         # if the connection breaks before the remote has it.
@@ -132,7 +139,7 @@ class InputBuffer:
         if self._suspended:
             self._pause()
             return
-        while self._kept and (room := min(self._room(), MAX_DATA)) > 0:
+        while self._kept and (room := min(self._way.inputRoom(), MAX_DATA)) > 0:
             first = self._kept.popleft()
             if len(first) > room:
                 self._kept.appendleft(first[room:])
@@ -140,13 +147,13 @@ class InputBuffer:
             if self._sent is _NOTHING:
                 self._sent = deque()
             self._sent.append(first)
-            self._send(first)
+            self._way.sendInput(first)
         if self._kept:
             self._pause()
             return
         if self._ended and not self._endSaid:
             self._endSaid = True
-            self._sendEnd()
+            self._way.sendInputEnd()
         self._resume()
 
     def _forget(self, offset: int) -> None:

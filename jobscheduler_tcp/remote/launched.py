@@ -138,8 +138,9 @@ class LaunchedProcess:
         self._family = Family(self.task, execution.pid)
         self._watch = watch or ExitWatch(reactor, execution.pid, self._exitNoticed)
         self._input.attach(execution.stdin)
+        heard, ended = self._heard, self._streamEnded
         self._outputs = tuple(
-            OutputPipe(reactor, stream, descriptor, self._heard, self._streamEnded)
+            OutputPipe(reactor, stream, descriptor, heard, ended)
             for stream, descriptor in (
                 (Stream.STDOUT, execution.stdout),
                 (Stream.STDERR, execution.stderr),

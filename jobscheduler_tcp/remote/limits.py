@@ -6,10 +6,10 @@ much it may print. What it printed is counted here too.
 from __future__ import annotations
 
 from collections.abc import Callable
-from hashlib import sha256
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
+from jobscheduler_tcp.digests import Digest, finished, updated
 from jobscheduler_tcp.messages import Stream, Work
 from jobscheduler_tcp.outcome import Reason
 
@@ -49,8 +49,8 @@ class Limits:
         self._silence: IDelayedCall | None = None
         self._lastHeard = 0.0
         self._paused = False
-        self._stdout = sha256()
-        self._stderr = sha256()
+        self._stdout: Digest | None = None
+        self._stderr: Digest | None = None
         self.stdoutSize = 0
         self.stderrSize = 0
 
@@ -104,17 +104,17 @@ class Limits:
                 self._reached(Reason.OUTPUT_LIMIT, f"it printed more than {limit} bytes")
         if stream is Stream.STDERR:
             self.stderrSize += len(data)
-            self._stderr.update(data)
+            self._stderr = updated(self._stderr, data)
         else:
             self.stdoutSize += len(data)
-            self._stdout.update(data)
+            self._stdout = updated(self._stdout, data)
         return data
 
     def digests(self) -> tuple[bytes, bytes]:
         """
         Make the SHA-256 of both streams.
         """
-        return self._stdout.digest(), self._stderr.digest()
+        return finished(self._stdout), finished(self._stderr)
 
     def _overdue(self) -> None:
         self._reached(Reason.TIMEOUT, f"it ran for {self._work.wallTime:g} seconds")

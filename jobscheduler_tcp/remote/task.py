@@ -46,6 +46,8 @@ from jobscheduler_tcp.remote.tasklife import TaskLife
 # Bytes of input that the client may send beyond what the task was given.
 INPUT_WINDOW = 262144
 
+_NO_LIMITS = Work()
+
 
 @implementer(ITaskReceiver, IConfirmedTask)
 class Task:
@@ -91,7 +93,11 @@ class Task:
             seconds = min(message.hold, place.mostHold)
             hold = Hold(reactor, message.onDisconnect, seconds, message.secret, self._holdIsOver)
         # The limits need no script, and some tasks sleep for days.
-        limits = Work(wallTime=work.wallTime, silence=work.silence, outputLimit=work.outputLimit)
+        limits = _NO_LIMITS
+        if work.wallTime or work.silence or work.outputLimit:
+            limits = Work(
+                wallTime=work.wallTime, silence=work.silence, outputLimit=work.outputLimit
+            )
         self._steps = Steps(
             task=message.task,
             receiver=self,
