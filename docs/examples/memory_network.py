@@ -77,6 +77,8 @@ class FirewallTests(SynchronousTestCase):
         self.network.advance(1)
         self.network.cut(CLIENT, REMOTE)
         self.network.advance(60)
+        self.assertNoResult(job.done)  # the remote holds the task for ten minutes
+        self.network.advance(600)
         self.assertIs(self.successResultOf(job.done).reason, Reason.LOST)
         self.assertEqual([signal for signal, grace in process.kills], [SIGTERM])
 
