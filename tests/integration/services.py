@@ -32,7 +32,7 @@ from jobscheduler_tcp.wire.documents import Element, parse
 TOP = Path(__file__).resolve().parent.parent.parent
 
 # Seconds that anything here may take on a machine that has much else to do.
-PATIENCE = 60
+PATIENCE = 120
 
 # What the console script does.
 MAIN = "from jobscheduler_tcp.cli.main import main; main()"

@@ -12,11 +12,10 @@ from pathlib import Path
 from twisted.trial.unittest import SynchronousTestCase
 
 from tests.integration.freeports import freePort
+from tests.integration.services import PATIENCE
 
 TOP = Path(__file__).resolve().parent.parent.parent
 EXAMPLES = TOP / "docs" / "examples"
-
-PATIENCE = 60  # seconds for a program, on a busy machine
 
 
 class ExamplesTests(SynchronousTestCase):

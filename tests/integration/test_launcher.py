@@ -37,6 +37,7 @@ from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
 from jobscheduler_tcp.remote.processes import MARK, parseStat, readProcess
 from jobscheduler_tcp.remote.spawning import LONGEST, WINDOW
+from tests.integration.services import PATIENCE
 
 reactor = cast(ILaunchReactor, twisted.internet.reactor)
 
@@ -162,7 +163,7 @@ class LauncherTests(TestCase):
     Tasks are started, heard, and ended.
     """
 
-    timeout = 60
+    timeout = PATIENCE
 
     def setUp(self) -> None:
         """
