@@ -92,6 +92,9 @@ likely = st.builds(
 )
 requests = likely | unlikely
 
+# A machine may be slow, and making requests up is what takes the time.
+_PATIENT = settings(deadline=None, suppress_health_check=list(HealthCheck))
+
 _ANSWERS = re.compile(
     rb'(<\?xml version="1.0" encoding="ISO-8859-1"\?>\n<spooler><answer [^\0]*</spooler>\n\0'
     rb'|<\?xml version="1.0" encoding="ISO-8859-1"\?>\n<spooler><answer [^\0]*/></spooler>\n\0)*'
@@ -172,9 +175,7 @@ class AnythingTests(SynchronousTestCase):
         self.assertEqual(self.client.factory.connections, {})
         self.assertEqual(self.flushLoggedErrors(), [])
 
-    @settings(
-        deadline=None, max_examples=200, suppress_health_check=[HealthCheck.differing_executors]
-    )
+    @settings(_PATIENT, max_examples=200)
     @given(st.lists(requests, min_size=1, max_size=6), st.integers(0, 30))
     def test_commands(self, said: list[Element], passed: int) -> None:
         """
@@ -202,7 +203,7 @@ class AnythingTests(SynchronousTestCase):
                 self.network.clock.advance(0)
         self.serves()
 
-    @settings(deadline=None, max_examples=100)
+    @settings(_PATIENT, max_examples=100)
     @given(
         st.one_of(
             st.binary(max_size=300),
@@ -230,7 +231,7 @@ class AnythingTests(SynchronousTestCase):
         self.network.split(0)
         self.serves()
 
-    @settings(deadline=None, max_examples=100)
+    @settings(_PATIENT, max_examples=100)
     @given(
         mutated(
             st.sampled_from(

@@ -9,7 +9,7 @@ import time
 from itertools import count
 from pathlib import Path
 
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
@@ -257,7 +257,7 @@ class FieldTests(SynchronousTestCase):
         (monthly,) = [each for each in again.book.orders("import/import") if each.id == "monthly"]
         self.assertEqual(monthly.at, NEVER)
 
-    @settings(deadline=None, max_examples=150)
+    @settings(deadline=None, max_examples=100, suppress_health_check=list(HealthCheck))
     @given(st.data())
     def test_damaged(self, data: st.DataObject) -> None:
         """
