@@ -153,7 +153,7 @@ class StartTests(AskingTestCase):
         self.patch(time, "sleep", interrupt)
         code, out, err = said("start-job", "/a", "--wait", "h:4444")
         self.assertEqual((code, out), (130, ""))
-        first, _, last = err.splitlines()
+        first, last = err.splitlines()
         self.assertEqual(first, "task 7 waits, until 2026-11-23 1")
         self.assertEqual(
             last,

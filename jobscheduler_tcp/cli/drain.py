@@ -11,7 +11,7 @@ import time
 
 from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import answerOf, ask, question, stateOf
-from jobscheduler_tcp.cli.screen import Progress
+from jobscheduler_tcp.cli.screen import Progress, isLively
 from jobscheduler_tcp.errors import CommandRefused, ConnectionClosed
 from jobscheduler_tcp.wire.documents import Element
 
@@ -82,7 +82,8 @@ def _untilIdle(service: tuple[str, int]) -> Element | int:
                 time.sleep(LOOK)
     except KeyboardInterrupt:
         text = f"{shown(service)} stays as it is; jsremote drain {shown(service)}"
-        print(f"\n{text} --resume lets it start tasks again", file=sys.stderr)
+        behind = "\n" if isLively(sys.stderr) else ""
+        print(f"{behind}{text} --resume lets it start tasks again", file=sys.stderr)
         raise
 
 

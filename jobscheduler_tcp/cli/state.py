@@ -24,13 +24,13 @@ _USUAL = {
 # What people ask others for, or the files.
 _UNTOLD = {
     *("all_steps", "has_description", "in_period", "job_chain_priority"),
-    *("max_orders", "orders_recoverable"),
+    *("log_file", "max_orders", "orders_recoverable"),
 }
 _UNTOLD_GROUPS = {
     *("connections", "file_based", "http_server", "job_chain_node", "log"),
     *("requisites", "subprocesses"),
 }
-_SAME = {"id": "task", "job": "path", "name": "path", "start_at": "enqueued"}
+_SAME = {"id": "task", "task_id": "task", "job": "path", "name": "path", "start_at": "enqueued"}
 
 
 def state(remote: tuple[str, int], asJSON: bool) -> int:

@@ -6,6 +6,7 @@ tasks.
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 
 from jobscheduler_tcp.cli.arguments import shown
@@ -20,6 +21,10 @@ from jobscheduler_tcp.cli.asking import (
 )
 from jobscheduler_tcp.cli.waiting import Waiting, showTask, statusOf, told
 from jobscheduler_tcp.client.lines import readable
+
+# Seconds between looks at a task that is killed; what takes longer is told as
+# that. There is no reactor here: nothing else waits.
+_PAUSES = (0.05, 0.1, 0.2, 0.4, 0.0)
 
 
 def startJob(
@@ -100,8 +105,12 @@ def kill(client: tuple[str, int], number: int, grace: float | None, asJSON: bool
     answer = answerOf(client, question("kill_task", which), "client")
     if isinstance(answer, int):
         return answer
-    task = showTask(client, str(number))
-    if isinstance(task, int):
-        return task
+    for pause in _PAUSES:
+        task = showTask(client, str(number))
+        if isinstance(task, int):
+            return task
+        if "reason" in task.attributes:
+            break
+        time.sleep(pause)
     print(json.dumps(plain(task)) if asJSON else f"task {number} {told(task)}")
     return 0

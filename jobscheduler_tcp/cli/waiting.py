@@ -11,7 +11,7 @@ from datetime import datetime
 
 from jobscheduler_tcp.cli.arguments import CLIENT, shown
 from jobscheduler_tcp.cli.asking import EX_SOFTWARE, answerOf, childOf, complain, question
-from jobscheduler_tcp.cli.screen import Progress
+from jobscheduler_tcp.cli.screen import Progress, isLively
 from jobscheduler_tcp.client.lines import readable
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.wire.documents import Element
@@ -49,10 +49,12 @@ class Waiting:
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         self._progress.__exit__()
+        if kind is KeyboardInterrupt and isLively(sys.stderr):
+            print(file=sys.stderr)  # behind the ^C
         if kind is KeyboardInterrupt:
             where = f" --client {shown(self._client)}" if self._client != CLIENT else ""
             text = f"{self._what} goes on; jsremote {self._look}{where} shows it"
-            print(f"\n{readable(text)}, jsremote {self._end}{where} ends it", file=sys.stderr)
+            print(f"{readable(text)}, jsremote {self._end}{where} ends it", file=sys.stderr)
 
     def forTask(self, number: str) -> Element | int:
         """
@@ -197,6 +199,8 @@ def told(task: Element) -> str:
         if error is not None and len(words) == 1:
             words.append(f"({error.attributes.get('text', '')})")
         return readable(" ".join(words))
+    if said.get("state") == "killing":
+        return "is being killed"
     if said.get("running_since"):
         return "runs"
     state = said.get("state", "").replace("_", " ")
