@@ -115,6 +115,7 @@ class ProcessLauncher:
             process.kill(SIGTERM, min(process.grace, STOP_GRACE)) for process in processes
         ]:
             await killed
+        await self._spawners.reported()
         for process in processes:
             process.abandon()
         await self._spawners.stop()

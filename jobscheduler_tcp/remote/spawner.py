@@ -129,6 +129,13 @@ class Spawner:
         """
         return len(self._starts)
 
+    @property
+    def watches(self) -> int:
+        """
+        How many tasks there are whose end it has not reported.
+        """
+        return len(self._exits)
+
     def ask(self, start: Start, pipes: Pipes) -> None:
         """
         Have a task started.

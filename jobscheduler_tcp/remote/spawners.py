@@ -12,13 +12,15 @@ from collections.abc import Callable
 from itertools import count
 from operator import attrgetter
 
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import ILaunchReactor
 from jobscheduler_tcp.remote import spawning
+from jobscheduler_tcp.remote.exits import POLL_INTERVAL
 from jobscheduler_tcp.remote.program import Pipes, Program
-from jobscheduler_tcp.remote.spawner import IStarting, Spawner, Start
+from jobscheduler_tcp.remote.spawner import PATIENCE, IStarting, Spawner, Start
 
 # With fewer tasks beside it, one is started sooner by ourselves: a message there
 # and one back take as long as there is to be gained.
@@ -86,6 +88,15 @@ class Spawners:
         waiting, self._waiting = self._waiting, deque()
         for start in waiting:
             self._refuse(start, error)
+
+    async def reported(self) -> None:
+        """
+        Wait until they have told how all tasks ended, which are dead; not for
+        long, as some may have survived.
+        """
+        until = self._reactor.seconds() + PATIENCE
+        while self._reactor.seconds() < until and any(each.watches for each in self._spawners):
+            await deferLater(self._reactor, POLL_INTERVAL)
 
     async def stop(self) -> None:
         """

@@ -666,6 +666,23 @@ class SpawnedTests(LauncherTests):
             await self.assertFailure(watcher.started, LaunchFailed)
         self.assertFalse(isAlive(pid))
 
+    async def test_stopHeardLate(self) -> None:
+        """
+        How a task ended when the launcher was stopped is told also by a process
+        that is late with it.
+        """
+        pid = await self.begin()
+        _, watcher = self.launch("sleep", "600")
+        main = await watcher.started
+        os.kill(pid, signal.SIGSTOP)
+        stopped = self.launcher.stop()
+        while isAlive(main):
+            await deferLater(reactor, 0.01)
+        await deferLater(reactor, 0.2)
+        os.kill(pid, signal.SIGCONT)
+        await stopped
+        self.assertEqual((await watcher.ended).signal, signal.SIGTERM)
+
     async def test_noProcess(self) -> None:
         """
         Where there can be no such process, tasks are started without it.
