@@ -542,6 +542,11 @@ class ITaskLedger(Interface):
         returns, or the Deferred that it returns has fired.
         """
 
+    def whenKept() -> Deferred[None] | None:
+        """
+        Wait until all that has happened is remembered.
+        """
+
     def taskReturns(task: StartedTask, uuid: str) -> None:
         """
         That remote did not begin it.

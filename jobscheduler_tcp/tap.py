@@ -36,7 +36,12 @@ from jobscheduler_tcp.config.livefolder import LiveFolder, merged
 from jobscheduler_tcp.config.places import stateDirectory
 from jobscheduler_tcp.config.settings import OPTIONS, Settings, endpoint, settingsOf
 from jobscheduler_tcp.errors import ConfigurationError, HistoryUnusable, PortTaken
-from jobscheduler_tcp.interfaces import ICallbackReactor, IDialReactor, ILaunchReactor
+from jobscheduler_tcp.interfaces import (
+    ICallbackReactor,
+    IConfirmationReceiver,
+    IDialReactor,
+    ILaunchReactor,
+)
 from jobscheduler_tcp.logfile import observerFor
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.sockets import listenOrTell
@@ -44,7 +49,10 @@ from jobscheduler_tcp.sockets import listenOrTell
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from jobscheduler_tcp.client.placing import PlacedTask
+    from jobscheduler_tcp.client.restored import RestoredTask
     from jobscheduler_tcp.client.scheduler import Scheduler
+    from jobscheduler_tcp.client.started import StartedTask
     from jobscheduler_tcp.commandport import CommandPortFactory
     from jobscheduler_tcp.config.model import ConfiguredClass, Objects
 
@@ -318,12 +326,24 @@ def _client(
     except HistoryUnusable as error:
         raise _exit(error) from error
     about["db"] = str(directory.history)
+
+    def attach(task: StartedTask, was: RestoredTask, receiver: IConfirmationReceiver) -> PlacedTask:
+        position = keeping.logs.resume(task)
+        return placing.attach(
+            *(was.uuid, was.key, was.processClass, receiver),
+            remote=was.remote,
+            stdout=position.stdout,
+            stderr=position.stderr,
+            work=task.job.work,
+        )
+
     scheduler = Scheduler(
         reactor,
         placing.run,
         variables=_variables(settings, about),
         ledger=keeping.history,
         restored=keeping.restored,
+        attach=attach,
         keeper=keeping.logs,
     )
     scheduler.observers.add(keeping.history)
@@ -376,6 +396,7 @@ def _client(
     service.addService(BudgetReport(budgetOf(settings)))
     # They are stopped the other way round: what is not given to the client any
     # more need not be ended there.
+    client.leaveTasks = True  # it finds them again
     service.addService(client)
     service.addService(_Scheduling(scheduler))
     service.addService(live)

@@ -17,6 +17,7 @@ from twisted.trial.unittest import TestCase
 
 from jobscheduler_tcp.client import database, keeping
 from jobscheduler_tcp.client.keeping import IKeepingReactor, Keeping
+from jobscheduler_tcp.client.positions import Position, Positions
 from jobscheduler_tcp.client.statedirectory import StateDirectory
 
 
@@ -73,6 +74,32 @@ class KeepingTests(TestCase):
         again = self.begin()
         self.assertEqual(again.history.nextNumber(), number + 2)
         await maybeDeferred(again.stopService)
+
+    async def test_logs(self) -> None:
+        """
+        Logs that a client, when it was killed, had not written to their ends get
+        their last lines; those of tasks that it had not written down go.
+        """
+        kept = self.begin()
+        await maybeDeferred(kept.stopService)
+        with closing(sqlite3.connect(self.path / "history.sqlite")) as history:
+            history.execute(
+                "INSERT INTO tasks (id, job, process_class, name, cause, order_chain, order_id,"
+                " parameters, enqueued, start_at, reason, exit_code)"
+                " VALUES (7, 'report', '', '', '', '', '', '[]', 0, 0, 'exited', 0)"
+            )
+            history.commit()
+        positions = Positions(self.path / "positions")
+        for number in (7, 8):
+            positions.write(number, Position(0, 0, 6))
+            (self.path / "logs" / f"task.report.{number}.log").write_text("begun\nlost\n")
+        positions.close()
+
+        kept = self.begin()
+        await maybeDeferred(kept.stopService)
+        (log,) = (self.path / "logs").iterdir()
+        self.assertRegex(log.read_text(), r"^begun\n.*Task 7 ended: exited\n$")
+        self.assertEqual((self.path / "positions").read_bytes().strip(b"\0"), b"")
 
     async def test_locked(self) -> None:
         """

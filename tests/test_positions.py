@@ -18,7 +18,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client.lines import MAX_LINE
 from jobscheduler_tcp.client.logfiles import LogFiles
-from jobscheduler_tcp.client.observers import Observers
+from jobscheduler_tcp.client.observers import Forgetful, Observers
 from jobscheduler_tcp.client.positions import Position, Positions
 from jobscheduler_tcp.client.restored import RestoredTask
 from jobscheduler_tcp.client.started import StartedTask, StartedTasks
@@ -52,6 +52,24 @@ class Keeping(HeldConfirmation):
         self.offsets.append((stdout, stderr))
 
 
+class SlowLedger(Forgetful):
+    """
+    A ledger that has written an end when the test says so.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.written: Deferred[None] | None = None
+
+    def taskEnds(  # type: ignore[override]  # it may return either
+        self, task: StartedTask, message: TaskEnded, outcome: Outcome
+    ) -> Deferred[None] | None:
+        """
+        Write it.
+        """
+        return self.written
+
+
 class Client:
     """
     A client with one task; it may be killed between any two steps of its thread.
@@ -66,8 +84,14 @@ class Client:
         self.files = files
         observers = Observers()
         observers.add(self.logs)
+        self.ledger = SlowLedger()
         self.tasks = StartedTasks(
-            self.give, lambda: NOW, observers, keeper=self.logs, attach=self.attach
+            self.give,
+            lambda: NOW,
+            observers,
+            ledger=self.ledger,
+            keeper=self.logs,
+            attach=self.attach,
         )
 
     def give(self, work: Work, processClass: str, receiver: IConfirmationReceiver) -> GivenTask:
@@ -255,6 +279,28 @@ class ResumeTests(SynchronousTestCase):
         self.assertIsNone(self.client.ends())
         self.assertEqual(self.client.tasks.alive, {})
 
+    def test_notCommitted(self) -> None:
+        """
+        A client that has written a log to its end, and not the history, goes on
+        where the output ended.
+        """
+        client = self.client
+        client.ledger.written = Deferred()
+        client.begin()
+        client.prints(_OUT, b"one\ntwo")
+        client.write()
+        client.ends()
+        client.write()
+        self.assertEqual(self.log()[2:], ["[stdout] one", "[stdout] two", "Task 1 ended: exited"])
+        self.again()
+        self.client.comeBack()
+        self.assertEqual(self.client.position.stdout, 7)
+        self.client.ends()
+        self.client.write()
+        self.assertEqual(self.log()[2:], ["[stdout] one", "[stdout] two", "Task 1 ended: exited"])
+        self.again()
+        self.assertEqual(self.client.positions.found, {})
+
     def test_finish(self) -> None:
         """
         A log whose last lines are missing gets them from the history.
@@ -269,6 +315,19 @@ class ResumeTests(SynchronousTestCase):
             self.log()[2:],
             ["SCHEDULER-280  Process terminated with exit code 2 (0x2)", "Task 1 ended: exited"],
         )
+        self.again()
+        self.assertEqual(self.client.positions.found, {})
+
+    def test_drop(self) -> None:
+        """
+        A log of a task that nobody knows is thrown away.
+        """
+        self.client.begin()
+        self.client.write()
+        self.again()
+        self.client.logs.drop(1)
+        self.client.write()
+        self.assertEqual(list((self.folder / "logs").iterdir()), [])
         self.again()
         self.assertEqual(self.client.positions.found, {})
 

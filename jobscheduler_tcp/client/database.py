@@ -127,7 +127,7 @@ class Database:
             yield write
         finally:
             self._together = None
-            if write.statements:
+            if write.written:
                 self._writes.append(write)
                 self._work()
 
@@ -148,7 +148,9 @@ class Database:
         be.
         """
         committed: Deferred[None] = Deferred()
-        if self._writes:
+        if self._together is not None:
+            self._together.written.append(committed)
+        elif self._writes:
             self._writes.append(_Write([], [committed]))
         else:
             committed.callback(None)

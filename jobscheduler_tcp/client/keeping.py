@@ -75,6 +75,8 @@ class Keeping(MultiService):
         self._thread.start()
         for job, number, outcome in self.restored.ended:
             self.logs.finish(job, number, outcome)
+        for number in self.restored.unknown:
+            self.logs.drop(number)
         super().startService()  # type: ignore[no-untyped-call]  # nor this
 
     def stopService(self) -> Deferred[None]:

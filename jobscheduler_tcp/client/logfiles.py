@@ -110,6 +110,15 @@ class LogFiles:
                 os.close(descriptor)
         self._used = None
 
+    def remove(self, number: int) -> None:
+        """
+        Throw the log of a task away.
+        """
+        for path in self._folder.glob(f"task.*.{number}.log*"):
+            if re.fullmatch(rf"task\..*\.{number}\.log(\.\d+)?", path.name):
+                path.unlink(missing_ok=True)
+        self._used = None
+
     def size(self, name: str) -> int:
         """
         How long a log is.

@@ -219,6 +219,11 @@ class Forgetful:
         Do nothing.
         """
 
+    def whenKept(self) -> None:
+        """
+        Do nothing.
+        """
+
     def taskReturns(self, task: StartedTask, uuid: str) -> None:
         """
         Do nothing.

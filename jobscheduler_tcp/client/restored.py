@@ -61,6 +61,7 @@ class Restored:
     @ivar tasks: in the order of their numbers.
     @ivar ended: jobs, numbers and outcomes of those that are over, but for the
         last lines of their logs.
+    @ivar unknown: the numbers of tasks that have logs, and never had begun.
     @ivar orders: in the order in which they came.
     @ivar standing: the orders of files, by chain and id, as the files were.
     @ivar nextOrder: the number of the next order.
@@ -74,6 +75,7 @@ class Restored:
     nextOrder: int = 1
     nextIds: dict[str, int] = field(default_factory=dict)
     ended: tuple[tuple[str, int, Outcome], ...] = ()
+    unknown: tuple[int, ...] = ()
 
 
 def restoredFrom(path: Path, logged: Iterable[int] = ()) -> Restored:
@@ -104,10 +106,12 @@ def _read(connection: Connection, following: int, logged: Iterable[int]) -> Rest
         pairs = (tuple((name, value) for name, value in json.loads(text)) for text in row[5:7])
         tasks.append(RestoredTask(*row[:5], *pairs, *row[7:]))
     ended = []
-    for number in logged:
+    unknown = set(logged) - {task.number for task in tasks}
+    for number in list(unknown):
         for job, reason, text, exitCode, signal in connection.execute(_OVER, (number,)):
             outcome = Outcome(Reason(reason), text, exitCode=exitCode, signal=signal)
             ended.append((job, number, outcome))
+            unknown.discard(number)
     nextOrder, nextIds = keptNumbers(connection)
     return Restored(
         following,
@@ -117,4 +121,5 @@ def _read(connection: Connection, following: int, logged: Iterable[int]) -> Rest
         nextOrder,
         nextIds,
         tuple(ended),
+        tuple(unknown),
     )

@@ -103,6 +103,11 @@ class Keeper(Protocol):
         Bring what a task printed to where it is kept; C{None} if it is there.
         """
 
+    def closed(self, task: StartedTask, /) -> None:
+        """
+        The end of a task is remembered: nobody will come back to it.
+        """
+
 
 # The words of RunningJob.state and PlacedTask.state, and JobScheduler's.
 WAITING = "waiting for a process"
@@ -397,9 +402,9 @@ class StartedTasks:
             kept = self._ledger.taskEnds(task, message, task.heard)
             self._ended(task, task.heard)
         if kept is None:
-            self._tell(task)
+            self._close(task)
             return None
-        return kept.addCallback(lambda _: self._tell(task))
+        return kept.addCallback(lambda _: self._close(task))
 
     def _cameBack(self, outcome: Outcome, task: StartedTask, variables: Pairs) -> Outcome:
         if task.heard is not None or outcome.reason.mayHaveRun or self._leaving or task.killed:
@@ -415,7 +420,11 @@ class StartedTasks:
             else:
                 with self._ledger.together():
                     self._ended(task, outcome)
-                self._tell(task)
+                    kept = self._ledger.whenKept()
+                if kept is None:
+                    self._close(task)
+                else:
+                    kept.addBoth(lambda _: self._close(task))
         return outcome
 
     def _ended(self, task: StartedTask, outcome: Outcome) -> None:
@@ -427,7 +436,9 @@ class StartedTasks:
         self._observer.taskEnded(task)
         self._onEnded(task)
 
-    def _tell(self, task: StartedTask) -> None:
+    def _close(self, task: StartedTask) -> None:
+        if self._keeper is not None:
+            self._keeper.closed(task)
         outcome = task.outcome
         assert outcome is not None
         self._log.info(

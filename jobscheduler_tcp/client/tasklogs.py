@@ -66,6 +66,7 @@ class _Log:
     @ivar started: whether it says that the program was started.
     @ivar settled: fires when nothing waits any more.
     @ivar over: whether this is its end.
+    @ivar closed: whether nobody will come back to the task any more.
     """
 
     name: str
@@ -80,6 +81,7 @@ class _Log:
     paused: bool = False
     settled: Deferred[None] | None = None
     over: bool = False
+    closed: bool = False
 
     def position(self) -> Position:
         """
@@ -125,6 +127,7 @@ class TaskLogs(Bystander):
         self._inThread = inThread
         self._wallClock = wallClock
         self._logs: dict[StartedTask, _Log] = {}
+        self._ending: dict[StartedTask, _Log] = {}
         self._dirty: dict[StartedTask, _Log] = {}
         self._writing = False
         self._beingWritten: dict[StartedTask, _Log] = {}
@@ -170,6 +173,21 @@ class TaskLogs(Bystander):
         for level, text in _ending(task.number, task.outcome):
             self._say(task, [text], level)
         del self._logs[task]
+        self._ending[task] = log
+
+    def closed(self, task: StartedTask) -> None:
+        """
+        The history has the end of a task: its log will not be gone on with.
+        """
+        log = self._ending.get(task)
+        if log is not None:
+            log.closed = True
+            self._forget(task, log)
+
+    def _forget(self, task: StartedTask, log: _Log) -> None:
+        if log.closed and not log.waiting and task not in self._beingWritten:
+            del self._ending[task]
+            self._inThread(lambda: self._positions.forget(task.number))
 
     def resume(self, task: StartedTask) -> Position:
         """
@@ -202,6 +220,15 @@ class TaskLogs(Bystander):
         self._cut(name, self._positions.found[number].size)
         batch = _Batch(number, name, data, Position(), over=True)
         self._inThread(lambda: self._store([batch], set())).addErrback(self._notWritten)
+        self._inThread(lambda: self._positions.forget(number))
+
+    def drop(self, number: int) -> None:
+        """
+        Throw the log of a task away that nobody knows: the client was killed
+        before it was written down.
+        """
+        self._inThread(lambda: self._files.remove(number)).addErrback(self._notWritten)
+        self._inThread(lambda: self._positions.forget(number))
 
     def attached(self, task: StartedTask, message: TaskAttached) -> None:
         """
@@ -322,7 +349,8 @@ class TaskLogs(Bystander):
         finally:
             for each in batches:
                 if each.over:
-                    self._positions.forget(each.number)
+                    # What is behind its position is written anew if the history
+                    # does not get its end.
                     del sizes[each.name]
                 else:
                     position = replace(each.position, size=sizes[each.name])
@@ -348,6 +376,8 @@ class TaskLogs(Bystander):
             log.kept = batch.position.stdout, batch.position.stderr
             if task.confirmation is not None and not log.over:
                 task.confirmation.kept(*log.kept)
+            if log.over:
+                self._forget(task, log)
             if log.settled is not None and not log.waiting:
                 settled, log.settled = log.settled, None
                 settled.callback(None)

@@ -206,13 +206,16 @@ class TwistdTests(ServiceTestCase):
 
     async def test_stopClient(self) -> None:
         """
-        SIGTERM to a client ends it and its tasks at the remote.
+        SIGTERM to a client ends it; its tasks go on at the remote, which waits for
+        it to come back.
         """
         remote, client, port = await self.both()
         await ask(port, '<start_job job="/sleep"/>')
         child = self.watch(int((await client.says("child=([0-9]+)"))[1]))
         client.signal("TERM")
         self.assertEqual(await client.exits(STOPPING), -signal.SIGTERM)
+        self.assertFalse(await self.isOver(child, 0))
+        remote.signal("TERM")
         self.assertTrue(await self.isOver(child, PATIENCE))
         self.assertNotIn(b"Traceback", remote.output + client.output)
 
