@@ -161,6 +161,8 @@ def makeService(options: Options) -> IService:
     raiseDescriptorLimit()
     shieldTasks()
     keepMemory()
+    if options.settings.role.value == "remote":
+        reactor.callWhenRunning(listenToNoChild)
     service = _Services(reactor, getattr(options, "parent", None))
     serviceOf(reactor, options.settings, listen(options.settings)).setServiceParent(service)
     return service
@@ -176,6 +178,14 @@ def keepMemory() -> None:
     has to clear such blocks, which takes longer than reading the output.
     """
     bytearray(_KEPT)
+
+
+def listenToNoChild() -> None:
+    """
+    Be woken by no signal when a child exits: Twisted wants one for children that
+    it started, of which there are none here, and looks for them at each.
+    """
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 class _Services(MultiService):

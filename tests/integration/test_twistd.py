@@ -5,9 +5,11 @@ The two services as real twistd processes.
 from __future__ import annotations
 
 import os
+import re
 import select
 import signal
 import socket
+from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
 from typing import cast
@@ -189,6 +191,17 @@ class TwistdTests(ServiceTestCase):
         answer = await ask(port, '<kill_task job="/sleep" id="1" immediately="yes"/>')
         self.assertEqual(answer.name, "ok")
         await client.says(r"Task 1 of job sleep is over: killed.*")
+
+    async def test_quietExits(self) -> None:
+        """
+        No signal wakes a remote when a task exits, which it notices otherwise.
+        """
+        remote, client, port = await self.both()
+        await ask(port, '<start_job job="/greet"/>')
+        await client.says(r"Task 1 of job greet is over: exited 3.*")
+        status = Path(f"/proc/{remote.transport.pid}/status").read_text("ascii")
+        (caught,) = re.findall(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)
+        self.assertFalse(int(caught, 16) >> signal.SIGCHLD - 1 & 1)
 
     async def test_stopRemote(self) -> None:
         """
