@@ -18,7 +18,6 @@ from jobscheduler_tcp.cli.screen import printable
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,
-    LocalProtocolError,
     RemoteProtocolError,
 )
 from jobscheduler_tcp.wire.documents import (
@@ -72,7 +71,7 @@ def question(
     Write a command.
 
     @param attributes: those that are empty or C{None} are not said.
-    @raise LocalProtocolError: XML cannot carry it.
+    @raise SystemExit: XML cannot carry it.
     """
     said = {name: _carried(name, value) for name, value in attributes.items() if value}
     return serialise(element(name, said, children), "UTF-8")
@@ -92,7 +91,7 @@ def parametersElement(pairs: Iterable[tuple[str, str]]) -> Element:
 def _carried(name: str, value: str) -> str:
     # It would become something else, and nobody would be told.
     if not isCarried(value):
-        raise LocalProtocolError(f"{name}: XML cannot carry {value[:100]!r}")
+        raise SystemExit(complain(EX_DATAERR, f"{name}: XML cannot carry {value[:100]!r}"))
     return value
 
 

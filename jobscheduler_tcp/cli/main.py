@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 from jobscheduler_tcp.cli.arguments import parse
-from jobscheduler_tcp.errors import LocalProtocolError
 
 # A shell tool that Ctrl-C ended: 128 and the number of SIGINT.
 INTERRUPTED = 130
@@ -25,7 +24,6 @@ INTERRUPTED = 130
 UNREAD = 141
 
 # sysexits.h
-EX_DATAERR = 65
 EX_IOERR = 74
 
 
@@ -54,9 +52,6 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         _silence()
         print(f"jsremote: cannot write: {error.strerror or error}", file=sys.stderr)
         status = EX_IOERR
-    except LocalProtocolError as error:
-        print(f"jsremote: {error}", file=sys.stderr)
-        status = EX_DATAERR
     sys.exit(status)
 
 
