@@ -46,10 +46,12 @@ class Hearing:
         one breaks. Then the application hears the last word from the job.
     """
 
+    __slots__ = ("_job", "_receiver", "lasting")
+
     _log = Logger()
-    lasting = False
 
     def __init__(self, job: TaskListener, receiver: IConfirmationReceiver | None) -> None:
+        self.lasting = False
         self._job = job
         self._receiver = receiver
 

@@ -61,6 +61,8 @@ class CallbackPort:
     @ivar since: when it was reserved, by the clock of the ports.
     """
 
+    __slots__ = ("_closed", "_giveBack", "_listening", "number", "since")
+
     _log = Logger()
 
     def __init__(

@@ -92,6 +92,7 @@ class ClientService(Service):
             self.addProcessClass(each)
         self._jobs: dict[int, RunningJob] = {}
         self._allGone: list[Deferred[None]] = []
+        self._onGone = self._gone  # bound once, for all jobs
 
     @property
     def jobs(self) -> list[RunningJob]:
@@ -158,7 +159,7 @@ class ClientService(Service):
             receiver=receiver,
             deadline=deadline,
             lasting=lasting,
-            onGone=self._gone,
+            onGone=self._onGone,
         )
         self._jobs[id(job)] = job
         if self._stopping:
@@ -204,7 +205,7 @@ class ClientService(Service):
             work or Work(),
             receiver=receiver,
             lasting=lasting,
-            onGone=self._gone,
+            onGone=self._onGone,
         )
         self._jobs[id(job)] = job
         parsed = TaskKey.parse(key) if chosen.speaks is not Dialect.CLASSIC else None

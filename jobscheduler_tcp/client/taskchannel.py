@@ -103,14 +103,13 @@ class TaskChannel:
         self._task = task
         self._receiver = receiver
         self._lasting = lasting
-        self._have = stdout, stderr  # as of the last connection
+        self._have = self._said = stdout, stderr  # as of the last connection, acknowledged
         self._stdout: Digest | None = None
         self._stderr: Digest | None = None
         self._whole = not stdout and not stderr  # the digests are of all of it
         self._input = InputBuffer(self)
         self._number = 0
         self._unacknowledged = 0
-        self._said = stdout, stderr  # acknowledged
         self._kept: tuple[int, int] | None = None  # by a receiver that tells
         self._bound = self._told = self._started = False
         self._paused = False
@@ -170,7 +169,8 @@ class TaskChannel:
                 count=message.stdout - stdout + message.stderr - stderr,
             )
             self._whole = False
-        self._said = message.stdout, message.stderr
+        offsets = message.stdout, message.stderr
+        self._said = self._have if offsets == self._have else offsets  # one object for both
         if message.stdin or message.inputEnded or self._told:
             self._input.resume(message.stdin, message.inputEnded)
         self.onAttached()

@@ -55,13 +55,14 @@ class ProcessLauncher:
         self._holders = PipeHolders(reactor)
         self._spawners = Spawners(reactor, umask, spawners, self._execute)
         self._stopped = False
+        self._over = self._forget  # bound once, for all processes
 
     def launch(self, launch: Launch, receiver: ITaskReceiver) -> LaunchedProcess:
         """
         See L{ITaskLauncher}.
         """
         process = LaunchedProcess(
-            launch, receiver, self._reactor, self._killer, self._holders, over=self._forget
+            launch, receiver, self._reactor, self._killer, self._holders, over=self._over
         )
         self._processes.add(process)
         try:

@@ -150,6 +150,9 @@ class RemoteService(Service):
         self._tasks: dict[str, Task] = {}
         self._classic: dict[int, ClassicRun] = {}
         self._starts = Starts(reactor)
+        # Bound once, for each of many tasks has them.
+        self._answered = self._starts.answer
+        self._over = self._taskOver
         self._standing = StandingConnections(reactor, self._heart)
         self._returns = Returns(self.instance, self._starts, self._tasks, self._standing.find)
         self._draining = False
@@ -321,8 +324,8 @@ class RemoteService(Service):
             Launch(message.task, work, environmentOf(work, self._environment)),
             message.host or host,
             number=next(self._numbers),
-            answered=self._starts.answer,
-            over=self._taskOver,
+            answered=self._answered,
+            over=self._over,
             standing=self._standing.find(message.connection, host),
         )
         task.dial()

@@ -26,6 +26,9 @@ MAX_REMEMBERED = 100_000
 
 StartAnswer: TypeAlias = TaskTaken | TaskRefused
 
+# Who waits for an answer that is there: one list for all starts of a day.
+_NOBODY: list[tuple[int, Deferred[StartAnswer]]] = []
+
 
 @dataclass(slots=True, eq=False)
 class _Start:
@@ -132,7 +135,7 @@ class Starts:
         """
         start = self._starts[answer.task]
         start.answer = answer
-        waiting, start.waiting = start.waiting, []
+        waiting, start.waiting = start.waiting, _NOBODY
         for number, answered in waiting:
             answered.callback(replace(answer, id=number))
 
