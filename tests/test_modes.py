@@ -5,6 +5,7 @@ bytes.
 
 from __future__ import annotations
 
+import gc
 import tracemalloc
 from typing import TYPE_CHECKING, cast
 
@@ -14,7 +15,9 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp import heartbeat
 from jobscheduler_tcp.client.callback import CallbackWatcher
+from jobscheduler_tcp.client.jobcore import JobCore
 from jobscheduler_tcp.client.standing import StandingProtocol
+from jobscheduler_tcp.client.taskchannel import TaskChannel
 from jobscheduler_tcp.interfaces import ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
@@ -520,6 +523,28 @@ class SharedTests(StandingMixin, SynchronousTestCase):
     wellBefore = frozenset(
         {Reason.CALLBACK_WRONG_LISTENER, Reason.CALLBACK_REFUSED, Reason.CALLBACK_TIMEOUT}
     )
+
+    def test_noGarbage(self) -> None:
+        """
+        A job that is over is gone at once, also where the garbage collector has
+        not looked.
+        """
+        diagram = Diagram(callback=self.mode)
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        before = {id(each) for each in gc.get_objects()}
+        job, receiver = diagram.run()
+        diagram.network.advance(5)
+        self.successResultOf(job.done)
+        del job, receiver
+        left = [
+            type(each).__name__
+            for each in gc.get_objects()
+            if isinstance(each, (JobCore, TaskChannel)) and id(each) not in before
+        ]
+        self.assertEqual(left, [])
+        diagram.stop(self)
 
     def test_onePort(self) -> None:
         """

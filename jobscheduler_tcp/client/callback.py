@@ -98,6 +98,9 @@ class CallbackProtocol(Caller):
             self._owner.receiver.confirmationLost(reason)
         if self._owner.watcher is not None:
             self._owner.watcher.callerGone()
+        # They know us too, which only the garbage collector would find.
+        self._task = None
+        del self._owner
 
     def heard(self, channel: int, message: Confirmation) -> None:
         """

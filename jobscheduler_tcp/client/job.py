@@ -295,6 +295,7 @@ def _neverBack(inputs: JobInputs, core: JobCore, outcome: Outcome) -> None:
 @_over.upon(JobInputs.callerGone).loop()
 def _close(inputs: JobInputs, core: JobCore) -> None:
     core.close()
+    core.part()
 
 
 @_over.upon(JobInputs.kill).loop()

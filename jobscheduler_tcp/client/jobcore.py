@@ -80,6 +80,7 @@ class JobCore:
     __slots__ = (
         "_blocked",
         "_onGone",
+        "_parted",
         "_retried",
         "_retrying",
         "_timer",
@@ -168,7 +169,7 @@ class JobCore:
         self._timer: IDelayedCall | None = None
         self._tried: list[CallbackMode] = []
         self._blocked: Outcome | None = None  # why the first of them did not work
-        self._retried = self._retrying = False
+        self._retried = self._retrying = self._parted = False
 
     def enter(self, inputs: JobInputs, receiver: IConfirmationReceiver | None) -> None:
         """
@@ -650,7 +651,8 @@ class JobCore:
             ending=verdicts.told(outcome),
             outcome=outcome,
         )
-        if self.listener is None or self.listener.proven is None or self.gone:
+        isGone = self.listener is None or self.listener.proven is None or self.gone
+        if isGone:
             self.close()
         if self.placed:
             self.processClass.release()
@@ -661,6 +663,8 @@ class JobCore:
             self.started.errback(NotStarted(outcome.reason, outcome.text))
         if not self.done.called:  # by who cancelled it, and knows
             self.done.callback(outcome)
+        if isGone:
+            self.part()
 
     def close(self) -> None:
         """
@@ -673,3 +677,15 @@ class JobCore:
         onGone, self._onGone = self._onGone, None
         if onGone is not None:
             onGone()
+
+    def part(self) -> None:
+        """
+        Nothing more will be heard: forget who knows us. The garbage collector
+        would find that in the end, and take a tenth of the client's time for it.
+        """
+        if not self._parted:
+            self._parted = True
+            self.listener = None
+            if self.port is not None:
+                self.sharedPort, self.port = self.port.number, None
+            del self.inputs, self.hearing

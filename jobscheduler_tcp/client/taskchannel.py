@@ -107,7 +107,7 @@ class TaskChannel:
         self._stdout: Digest | None = None
         self._stderr: Digest | None = None
         self._whole = not stdout and not stderr  # the digests are of all of it
-        self._input = InputBuffer(self)
+        self._input: InputBuffer | None = None  # most tasks are given none
         self._number = 0
         self._unacknowledged = 0
         self._kept: tuple[int, int] | None = None  # by a receiver that tells
@@ -172,7 +172,7 @@ class TaskChannel:
         offsets = message.stdout, message.stderr
         self._said = self._have if offsets == self._have else offsets  # one object for both
         if message.stdin or message.inputEnded or self._told:
-            self._input.resume(message.stdin, message.inputEnded)
+            self._buffer().resume(message.stdin, message.inputEnded)
         self.onAttached()
         if not self._told:
             self._told = True
@@ -206,7 +206,8 @@ class TaskChannel:
         """
         There is more room for input.
         """
-        self._input.taken(message.offset)
+        if self._input is not None:
+            self._input.taken(message.offset)
 
     def ended(self, message: TaskEnded, onAcknowledged: Callable[[], None]) -> None:
         """
@@ -232,7 +233,8 @@ class TaskChannel:
                 self._acknowledgeEnd(None)
             return
         self._ended = True
-        self._input.stop()
+        if self._input is not None:
+            self._input.stop()
         kept = self._receiver.taskEnded(message)
         if kept is None:
             self._acknowledgeEnd(None)
@@ -244,9 +246,9 @@ class TaskChannel:
         The connection is closed.
         """
         self._leave()
-        if self._lasting:
-            self._input.suspend()
-        else:
+        if self._lasting and not self._ended:
+            self._buffer().suspend()
+        elif self._input is not None:
             self._input.stop()
         if not self._ended:
             self._receiver.confirmationLost(reason)
@@ -256,7 +258,7 @@ class TaskChannel:
         Say nothing more.
         """
         self._leave()
-        self._input.stop()
+        self._buffer().stop()
 
     def acknowledge(self) -> None:
         """
@@ -282,6 +284,7 @@ class TaskChannel:
         if not self._closed:
             self._have = self.offsets
             self._closed = True
+            self._hangUp = _ignore  # who hangs up knows us
 
     def _acknowledgeEnd(self, _: None) -> None:
         self._endKept = True
@@ -289,7 +292,9 @@ class TaskChannel:
             self._have = self.offsets
             self._transport.write(self._channels.say(self._number, EndAcknowledged()))
             self._bound = False
-            self._onAcknowledged()
+            onAcknowledged, self._onAcknowledged = self._onAcknowledged, _ignore
+            self._hangUp = _ignore  # who hangs up knows us
+            onAcknowledged()
 
     def _notKept(self, reason: Failure) -> None:
         self._log.failure("The end of task {task} was not kept", reason, task=self._task)
@@ -316,8 +321,9 @@ class TaskChannel:
         """
         self.givenUp = True
         if not self._closed:
+            hangUp = self._hangUp
             self._leave()
-            self._hangUp()
+            hangUp()
 
     def kept(self, stdout: int, stderr: int) -> None:
         """
@@ -333,20 +339,27 @@ class TaskChannel:
         """
         Give the task bytes of input; they are kept until the remote has room.
         """
-        self._input.write(data)
+        self._buffer().write(data)
 
     def endInput(self) -> None:
         """
         The task's input ends after what was written.
         """
-        self._input.end()
+        self._buffer().end()
 
     def registerInputProducer(self, producer: object) -> None:
         """
         Pause and resume a push producer of input (C{IPushProducer}) with the
         room that the remote has.
         """
-        self._input.register(IPushProducer(producer))
+        self._buffer().register(IPushProducer(producer))
+
+    def _buffer(self) -> InputBuffer:
+        if self._input is None:
+            self._input = InputBuffer(self)
+            if self._ended or (self._closed and not self._lasting):
+                self._input.stop()
+        return self._input
 
     def inputRoom(self) -> int:
         """
