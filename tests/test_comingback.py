@@ -5,6 +5,7 @@ whose connections break, and a client that comes back for its tasks.
 
 from __future__ import annotations
 
+import os
 from hashlib import sha256
 
 from hypothesis import given, settings
@@ -22,6 +23,9 @@ from tests.test_flow import CLIENT, CODE, ERR, OUT, REMOTE, Diagram, How
 
 HELD = Lasting()
 MODES = ("own", "shared", "passive")
+
+# Bytes from one cut to the next; with 1 it is every byte that takes its time.
+STEP = int(os.environ.get("JSREMOTE_TEST_CUTS", "5"))
 LINES = [b"line %d\n" % number for number in range(30)]
 
 
@@ -131,7 +135,8 @@ class CutTests(RanMixin):
         diagram.network.onConnection = breakIt
         job, receiver = diagram.run()
         where = f"{self.mode} {'command' if command else 'confirmation'} {end} {position} {how}"
-        diagram.network.advance(100)
+        # Silence takes two heartbeats' patience and a start's, a reset none.
+        diagram.network.advance(20 if how == "reset" else 100)
         outcome = self.successResultOf(job.done)
         if not outcome.reason.mayHaveRun:
             # Nothing ran: the listener could not prove itself.
@@ -172,7 +177,7 @@ class CutTests(RanMixin):
         A confirmation connection that breaks at any byte costs the job nothing but
         time, once the program may have run.
         """
-        self.everywhere(False, "reset", 1)
+        self.everywhere(False, "reset", STEP)
 
     def test_confirmationSilent(self) -> None:
         """
@@ -184,7 +189,7 @@ class CutTests(RanMixin):
         """
         And the command connection.
         """
-        self.everywhere(True, "reset", 17)
+        self.everywhere(True, "reset", STEP * 4 - 3)
         self.everywhere(True, "silence", 97)
 
 
