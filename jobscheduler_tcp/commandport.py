@@ -54,10 +54,14 @@ class CommandPortProtocol(Protocol):
     @ivar peer: who says them.
     @ivar over: whether nothing that it says counts any more.
     @ivar quiet: beats since it was last heard.
+    @ivar received: bytes that it said.
+    @ivar sent: bytes that it was answered.
     """
 
     transport: IStreamTransport
     quiet = 0
+    received = 0
+    sent = 0
     _log = Logger()
 
     def __init__(self, factory: CommandPortFactory) -> None:
@@ -105,6 +109,7 @@ class CommandPortProtocol(Protocol):
         Obey the documents that are complete.
         """
         self.quiet = 0
+        self.received += len(data)
         if self.over:
             return
         if not self._heard and data:
@@ -191,7 +196,9 @@ class CommandPortProtocol(Protocol):
         Answer in JobScheduler's envelope, in one piece.
         """
         if not self.over:
-            self.transport.write(answer(children, self.plainCommands.time()))
+            said = answer(children, self.plainCommands.time())
+            self.sent += len(said)
+            self.transport.write(said)
 
     def giveUp(self, said: bytes, why: object) -> None:
         """

@@ -378,7 +378,7 @@ def _client(
         placing,
         about,
         ports=lambda: (client.portEntries(), ports.waiting),
-        connections=lambda: [each.peer for each in factory.connections],
+        connections=lambda: factory.connections,
     )
     table = commands.commands()
     table |= SchedulerCommands(

@@ -56,7 +56,7 @@ class CommandedClient:
             placing,
             about,
             wallClock,
-            connections=lambda: [each.peer for each in self.factory.connections],
+            connections=lambda: self.factory.connections,
         ).commands()
         table |= SchedulerCommands(
             self.scheduler, self, lambda: None, placing.classes.keys

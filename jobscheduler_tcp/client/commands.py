@@ -15,7 +15,7 @@ from jobscheduler_tcp.client.ordercommands import OrderCommands
 from jobscheduler_tcp.client.placing import Placing
 from jobscheduler_tcp.client.portreport import PortEntry
 from jobscheduler_tcp.client.scheduler import Scheduler
-from jobscheduler_tcp.client.showcommands import ShowCommands
+from jobscheduler_tcp.client.showcommands import IConnection, ShowCommands
 from jobscheduler_tcp.client.shown import taskElement
 from jobscheduler_tcp.client.started import Overview
 from jobscheduler_tcp.errors import CommandRefused
@@ -40,7 +40,7 @@ class ClientCommands:
         wallClock: Callable[[], float] = time.time,
         *,
         ports: Callable[[], tuple[list[PortEntry], int]] | None = None,
-        connections: Callable[[], Iterable[Peer]] = lambda: (),
+        connections: Callable[[], Iterable[IConnection]] = lambda: (),
     ) -> None:
         """
         @param scheduler: has jobs and orders.

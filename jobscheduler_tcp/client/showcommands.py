@@ -11,6 +11,8 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from itertools import islice
+from typing import Protocol
 
 from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client import said
@@ -37,6 +39,16 @@ from jobscheduler_tcp.wire.documents import Element, element
 _SUBSYSTEMS = {"job": "jobs", "order": "job_chains", "process_class": "process_classes"}
 
 
+class IConnection(Protocol):
+    """
+    What is asked of a L{CommandPortProtocol<jobscheduler_tcp.commandport.CommandPortProtocol>}.
+    """
+
+    peer: Peer
+    received: int
+    sent: int
+
+
 class ShowCommands:
     """
     Obey commands.
@@ -50,7 +62,7 @@ class ShowCommands:
         wallClock: Callable[[], float] = time.time,
         *,
         ports: Callable[[], tuple[list[PortEntry], int]] | None = None,
-        connections: Callable[[], Iterable[Peer]] = lambda: (),
+        connections: Callable[[], Iterable[IConnection]] = lambda: (),
     ) -> None:
         """
         @param scheduler: has jobs and orders.
@@ -117,7 +129,7 @@ class ShowCommands:
         if self._ports is not None and "ports" in what:
             children.append(portsElement(*self._ports(), self._scheduler.tasks.alive.values()))
         else:
-            children += self._others()
+            children += self._others(peer)
         return element("state", self._stateAttributes(), children)
 
     def _stateAttributes(self) -> dict[str, str]:
@@ -130,7 +142,7 @@ class ShowCommands:
             "wait_until": "never" if following == NEVER else timestamp(following),
         }
 
-    def _others(self) -> Iterable[Element]:
+    def _others(self, asking: Peer) -> Iterable[Element]:
         """
         What a reader of JobScheduler's answers may look for.
         """
@@ -140,12 +152,18 @@ class ShowCommands:
         connections = [
             element(
                 "connection",
-                {"state": "ready", "operation_type": "TCP"},
-                [element("peer", {"host_ip": peer.host, "port": str(peer.port)})],
+                {
+                    "state": "processing/ready" if each.peer is asking else "ready",
+                    "responses": "0",  # that wait to be sent
+                    "received_bytes": str(each.received),
+                    "sent_bytes": str(each.sent),
+                    "operation_type": "TCP",
+                },
+                [element("peer", {"host_ip": each.peer.host, "port": str(each.peer.port)})],
             )
-            for peer in self._connections()
+            for each in islice(self._connections(), LISTED)
         ]
-        yield element("connections", {}, connections[:LISTED])
+        yield element("connections", {}, connections)
 
     def _showJobs(self, command: Element, peer: Peer) -> Element:
         view = _View(self._scheduler, self._placing, command, whatOf(command))
