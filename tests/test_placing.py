@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client.outputlog import OutputLog
 from jobscheduler_tcp.client.placing import RETRY, RETRY_LATER, PlacedTask
-from jobscheduler_tcp.client.started import WAITING, WAITING_FOR_REMOTE
+from jobscheduler_tcp.client.started import COMING_BACK, WAITING, WAITING_FOR_REMOTE
 from jobscheduler_tcp.config.model import ConfiguredClass
 from jobscheduler_tcp.messages import Work
 from jobscheduler_tcp.outcome import Outcome, Reason
@@ -108,6 +108,9 @@ class PlacingTests(SynchronousTestCase):
         log = OutputLog("a", 1)
         task = self.placing.attach("uuid", "key", "night", log, remote="a:1", stdout=3, stderr=4)
         self.assertEqual(self.runner.attached, [("uuid", "key", 3, 4)])
+        self.assertEqual(task.why, "")
+        self.runner.ran[-1].state = COMING_BACK
+        self.assertEqual(task.why, "the client comes back to the task at a:1")
         self.assertEqual((task.remote, self.night.running), ("a:1", 3))
         waiting = self.run_()
         self.runner.ran[0].end(OK)

@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client.processclass import Places, ProcessClass
-from jobscheduler_tcp.client.started import WAITING, WAITING_FOR_REMOTE
+from jobscheduler_tcp.client.started import COMING_BACK, WAITING, WAITING_FOR_REMOTE
 from jobscheduler_tcp.config.model import ConfiguredClass
 from jobscheduler_tcp.config.settings import endpoint
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
@@ -393,7 +393,10 @@ class PlacedTask:
         """
         What it waits for, beyond its turn.
         """
-        return self._class.why if self._running is None and not self._over else ""
+        if self._running is None:
+            return "" if self._over else self._class.why
+        comesBack = self._running.state == COMING_BACK
+        return f"the client comes back to the task at {self.remote}" if comesBack else ""
 
     def begin(self) -> None:
         """

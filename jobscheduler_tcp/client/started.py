@@ -112,13 +112,14 @@ class Keeper(Protocol):
 # The words of RunningJob.state and PlacedTask.state, and JobScheduler's.
 WAITING = "waiting for a process"
 WAITING_FOR_REMOTE = "waiting for a remote"
+COMING_BACK = "coming back to the task"
 _WORDS = {
     WAITING: "waiting_for_process",
     WAITING_FOR_REMOTE: "waiting_for_process",
     "waiting for a callback port": "starting",
     "waiting for response": "starting",
     "waiting for end of task": "running_remote_process",
-    "coming back to the task": "running_remote_process",
+    COMING_BACK: "running_remote_process",
     "over": "closed",
 }
 
