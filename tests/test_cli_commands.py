@@ -141,6 +141,33 @@ class StartTests(AskingTestCase):
         self.answers = [self.started, task('reason="lost"', '<ERROR code="a" text="a  b"/>')]
         self.assertEqual(said("start-job", "/a", "--wait")[1], "task 7 lost (a  b)\n")
 
+    def test_restart(self) -> None:
+        """
+        A client that is away for a while is waited for, and one that does not
+        come back is told: 69.
+        """
+        runs = task('running_since="2026-11-22 12:00:00.000"')
+        away = ConnectionRefusedError(111, "Connection refused")
+        over = task('reason="exited" exit_code="0"')
+        self.answers = [self.started, runs, away, ConnectionClosed("gone"), runs, over]
+        code, out, err = said("start-job", "/a", "--wait")
+        self.assertEqual((code, out), (0, "task 7 exited 0\n"))
+        lines = ["task 7 runs", "task 7: the client is not there", "task 7 runs"]
+        self.assertEqual(err.splitlines(), lines)
+
+        now = [1000.0]
+
+        def sleep(seconds: float) -> None:
+            now[0] += seconds
+
+        self.patch(time, "sleep", sleep)
+        self.patch(time, "monotonic", lambda: now[0])
+        self.answers = [self.started, away]
+        code, out, err = said("start-job", "/a", "--wait")
+        self.assertEqual((code, out), (69, ""))
+        self.assertEqual(len(err.splitlines()), 2)
+        self.assertEqual(now[0], 1060.5)
+
     def test_interrupted(self) -> None:
         """
         Ctrl-C ends the waiting, and says how to look again.

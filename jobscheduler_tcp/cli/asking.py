@@ -10,7 +10,7 @@ from __future__ import annotations
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, overload
 
 from jobscheduler_tcp.cli.arguments import shown
@@ -31,6 +31,7 @@ from jobscheduler_tcp.wire.documents import (
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
 
 Address: TypeAlias = tuple[str, int]
+Away: TypeAlias = Callable[[], bool]
 
 # Seconds for the whole answer: as long as a remote waits for the whole question
 # (docs/protocol/extended, "Command connection").
@@ -108,42 +109,52 @@ def stateOf(remote: Address, question: bytes, role: str = "remote") -> Element |
 
 
 @overload
-def answerOf(remote: Address, question: bytes, role: str = "remote") -> Element | int: ...
+def answerOf(
+    remote: Address, question: bytes, role: str = "remote", *, away: Away = ...
+) -> Element | int: ...
 @overload
 def answerOf(
-    remote: Address, question: bytes, role: str, *, absent: str
+    remote: Address, question: bytes, role: str, *, absent: str, away: Away = ...
 ) -> Element | int | None: ...
 def answerOf(
-    remote: Address, question: bytes, role: str = "remote", *, absent: str = ""
+    remote: Address,
+    question: bytes,
+    role: str = "remote",
+    *,
+    absent: str = "",
+    away: Away = lambda: False,
 ) -> Element | int | None:
     """
     Say one command and hear its answer; or tell on stderr why there is none, and
     return the exit code.
 
     @param absent: the code of a refusal that is an answer, too: C{None}.
+    @param away: called when the service cannot be reached; tells whether it is
+        tried again.
     """
     where = shown(remote)
-    try:
-        return ask(remote, question)
-    except CommandRefused as error:
-        if error.code == absent:
-            return None
-        status = _STATUS.get(error.code, EX_DATAERR)
-        if error.code == "SCHEDULER-105":
-            return complain(status, f"{where} is no {role} of this version: {error}")
-        return complain(status, f"{where} refused: {error}")
-    except RemoteProtocolError as error:
-        return complain(EX_SOFTWARE, f"{where} is no remote and no client: {error}")
-    except (ConnectionClosed, ConnectionResetError) as error:
-        hint = '<allowed_host host="..." level="..."/>'
-        text = (
-            f"{where} does not talk to this host: {error}; its scheduler.xml may allow it: {hint}"
-        )
-        return complain(EX_UNAVAILABLE, text)
-    except (OSError, UnicodeError) as error:  # the last: an impossible name
-        reason = getattr(error, "strerror", None) or error
-        hint = f"is it running? twistd jsremote --role {role}"
-        return complain(EX_UNAVAILABLE, f"cannot ask {where}: {reason}; {hint}")
+    while True:
+        try:
+            return ask(remote, question)
+        except CommandRefused as error:
+            if error.code == absent:
+                return None
+            status = _STATUS.get(error.code, EX_DATAERR)
+            if error.code == "SCHEDULER-105":
+                return complain(status, f"{where} is no {role} of this version: {error}")
+            return complain(status, f"{where} refused: {error}")
+        except RemoteProtocolError as error:
+            return complain(EX_SOFTWARE, f"{where} is no remote and no client: {error}")
+        except (ConnectionClosed, OSError, UnicodeError) as error:  # the last: no name
+            if isinstance(error, UnicodeError) or not away():
+                return complain(EX_UNAVAILABLE, f"cannot ask {where}: {_why(error, role)}")
+
+
+def _why(error: Exception, role: str) -> str:
+    if isinstance(error, (ConnectionClosed, ConnectionResetError)):
+        return f'{error}; <allowed_host host="..." level="info"/> of its scheduler.xml lets us in'
+    reason = getattr(error, "strerror", None) or error
+    return f"{reason}; is it running? twistd jsremote --role {role}"
 
 
 def ask(address: Address, question: bytes) -> Element:

@@ -10,7 +10,15 @@ from collections.abc import Callable
 from datetime import datetime
 
 from jobscheduler_tcp.cli.arguments import CLIENT, shown
-from jobscheduler_tcp.cli.asking import EX_SOFTWARE, answerOf, childOf, complain, question
+from jobscheduler_tcp.cli.asking import (
+    EX_SOFTWARE,
+    Address,
+    Away,
+    answerOf,
+    childOf,
+    complain,
+    question,
+)
 from jobscheduler_tcp.cli.screen import Progress, isLively
 from jobscheduler_tcp.client.lines import readable
 from jobscheduler_tcp.outcome import Outcome, Reason
@@ -20,6 +28,9 @@ from jobscheduler_tcp.wire.documents import Element
 # is no reactor here: nothing else waits, and the port tells no news.
 FIRST_LOOK = 0.05
 LOOK = 0.5
+
+# Seconds for which a client may be away.
+PATIENCE = 60.0
 
 # How often one looks for an order that is over in the history.
 _LOOKS = 20
@@ -43,6 +54,7 @@ class Waiting:
         self._look = look
         self._end = end
         self._progress = Progress()
+        self._lost = 0.0  # when the client could not be reached any more
 
     def __enter__(self) -> Waiting:
         return self
@@ -64,7 +76,7 @@ class Waiting:
         """
 
         def look() -> Element | int | None:
-            answer = _showTask(self._client, number)
+            answer = _showTask(self._client, number, self._away)
             if isinstance(answer, int):
                 return answer
             now, task = answer
@@ -82,7 +94,8 @@ class Waiting:
         """
         How a job stands that starts nothing, and what to do if it is stopped.
         """
-        answer = answerOf(self._client, question("show_job", {"job": job}), "client")
+        asked = question("show_job", {"job": job})
+        answer = answerOf(self._client, asked, "client", away=self._away)
         found = None if isinstance(answer, int) else childOf(answer, "job")
         state = "" if found is None else found.attributes.get("state", "")
         text = f", job {job} is {state}" if state not in ("", "pending") else ""
@@ -101,7 +114,9 @@ class Waiting:
 
         def look() -> Element | int | None:
             nonlocal gone
-            answer = answerOf(self._client, asked, "client", absent="SCHEDULER-162")
+            answer = answerOf(
+                self._client, asked, "client", absent="SCHEDULER-162", away=self._away
+            )
             if isinstance(answer, int):
                 return answer
             if answer is None:
@@ -128,7 +143,8 @@ class Waiting:
             happened.
         """
         asked = {"job_chain": chain, "what": "order_history", "max_order_history": "1000"}
-        answer = answerOf(self._client, question("show_job_chain", asked), "client")
+        said = question("show_job_chain", asked)
+        answer = answerOf(self._client, said, "client", away=self._away)
         if isinstance(answer, int):
             return answer
         found = childOf(answer, "job_chain")
@@ -137,14 +153,15 @@ class Waiting:
             if run.attributes.get("id") == identifier:
                 entry = run.attributes.get("history_id", "")
                 asked = {"job_chain": chain, "order": identifier, "history_id": entry}
-                answer = answerOf(self._client, question("show_order", asked), "client")
+                said = question("show_order", asked)
+                answer = answerOf(self._client, said, "client", away=self._away)
                 return answer if isinstance(answer, int) else childOf(answer, "order")
         return None
 
     def _tellOrder(self, order: dict[str, str]) -> None:
         text = f"{self._what} in state {order.get('state', '')}"
         if order.get("task"):
-            shownTask = _showTask(self._client, order["task"])
+            shownTask = _showTask(self._client, order["task"], self._away)
             if not isinstance(shownTask, int):
                 now, task = shownTask
                 text += f": task {order['task']} {told(task)}"
@@ -155,6 +172,18 @@ class Waiting:
         else:
             self._progress.tell(readable(f"{text} waits{self._jobTold(order.get('job', ''))}"))
 
+    def _away(self) -> bool:
+        """
+        Wait for a client that is restarted: tasks and orders outlive it.
+        """
+        now = time.monotonic()
+        self._lost = self._lost or now
+        if now - self._lost > PATIENCE:
+            return False
+        self._progress.tell(f"{self._what}: the client is not there")
+        time.sleep(LOOK)
+        return True
+
     def until(self, look: Callable[[], Element | int | None]) -> Element | int:
         """
         Look again and again until there is something.
@@ -164,6 +193,7 @@ class Waiting:
             found = look()
             if found is not None:
                 return found
+            self._lost = 0.0
             time.sleep(pause)
             pause = min(pause * 2, LOOK)
 
@@ -172,12 +202,12 @@ def showTask(client: tuple[str, int], number: str) -> Element | int:
     """
     Ask for a task; or tell on stderr why there is none, and return the exit code.
     """
-    found = _showTask(client, number)
+    found = _showTask(client, number, lambda: False)
     return found if isinstance(found, int) else found[1]
 
 
-def _showTask(client: tuple[str, int], number: str) -> tuple[str, Element] | int:
-    answer = answerOf(client, question("show_task", {"id": number}), "client")
+def _showTask(client: Address, number: str, away: Away) -> tuple[str, Element] | int:
+    answer = answerOf(client, question("show_task", {"id": number}), "client", away=away)
     if isinstance(answer, int):
         return answer
     task = childOf(answer, "task")
