@@ -145,11 +145,12 @@ class Spawners:
                 continue
             try:
                 spawner.ask(start, pipes)
-            except OSError:  # it was killed, which is still to be heard
-                spawner.ready = False
+            except OSError as error:
+                if isinstance(error, ConnectionError):  # it was killed: still to be heard
+                    spawner.ready = False
                 pipes.give()
                 pipes.close()
-                self._waiting.appendleft(start)
+                self._reactor.callLater(0, self._execute, start)
 
     def _refuse(self, start: Start, error: LaunchFailed) -> None:
         self._reactor.callLater(0, start.process.notStarted, error)

@@ -122,7 +122,7 @@ class Spawning:
         flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
         for _ in range(WINDOW):
             try:
-                data, ancillary, _, _ = self._connection.recvmsg(LONGEST, space, flags)
+                data, ancillary, told, _ = self._connection.recvmsg(LONGEST, space, flags)
             except BlockingIOError:
                 return True
             except OSError:
@@ -131,7 +131,11 @@ class Spawning:
                 return False
             ends = array.array("i", b"".join(part for _, _, part in ancillary))
             try:
-                self._start(ends, *marshal.loads(data))  # noqa: S302 - of our parent
+                number, *what = marshal.loads(data)  # noqa: S302 - of our parent
+                if told & socket.MSG_CTRUNC:  # there was no room for all ends
+                    self._reports.append((FAILED, number, errno.EMFILE, PROCESS))
+                else:
+                    self._start(ends, number, *what)
             finally:
                 for end in ends:
                     os.close(end)
@@ -153,10 +157,11 @@ class Spawning:
                 os.chdir(directory)
             what = PROGRAM
             pid = self._spawn(arguments, environment, actions)
-        except OSError as error:
-            if error.errno in (errno.EAGAIN, errno.ENOMEM):
+        except (OSError, ValueError) as error:
+            why = getattr(error, "errno", None) or errno.EINVAL
+            if why in (errno.EAGAIN, errno.ENOMEM):
                 what = PROCESS
-            self._reports.append((FAILED, number, error.errno or 0, what))
+            self._reports.append((FAILED, number, why, what))
         else:
             self._young[pid] = monotonic()
             self._reports.append((STARTED, number, pid))
@@ -257,6 +262,10 @@ def main(descriptor: str) -> None:
     """
     C{spawning.py DESCRIPTOR}: the connection.
     """
+    try:
+        os.posix_spawn("/", ["/"], {}, setsid=True)
+    except OSError:  # as it must; NotImplementedError where there are no sessions
+        pass
     connection = socket.socket(fileno=int(descriptor))
     connection.set_inheritable(False)
     Spawning(connection).run()
