@@ -33,6 +33,8 @@ MAX_DEPTH = 8
 # turn, up to so many messages; the originals hang up at the second.
 MAX_AHEAD = 1024
 
+_ANSWER_CLASSES = frozenset({b"A", b"E"})
+
 
 class ObjectConversation:
     """
@@ -116,12 +118,13 @@ class ObjectConversation:
             raise RemoteProtocolError("Z-REMOTE-109  the message is empty")
         if not isCall(payload):
             answered = calls.pop() if calls else None
-            if answered is None:
+            if answered is not None:
+                return decodeAnswer(payload, answered)
+            if payload[:1] in _ANSWER_CLASSES:
                 raise RemoteProtocolError("Z-REMOTE-106  an answer came, but nothing was called")
-            return decodeAnswer(payload, answered)
         if len(calls) >= MAX_DEPTH:
             raise RemoteProtocolError("calls are nested too deep")
-        # Also one that cannot be read is to be answered, and the turn is ours.
+        # Also what cannot be read is to be answered, and the turn is ours.
         calls.append(None)
         try:
             return decodeCall(payload)

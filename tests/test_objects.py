@@ -11,7 +11,14 @@ from twisted.trial.unittest import SynchronousTestCase
 from jobscheduler_tcp.conversation import Role
 from jobscheduler_tcp.errors import LocalProtocolError, RemoteProtocolError
 from jobscheduler_tcp.objects import MAX_AHEAD, MisunderstoodCall, ObjectConversation
-from jobscheduler_tcp.wire.classic import CallMethod, Done, KeepAlive, MethodCalled, Release
+from jobscheduler_tcp.wire.classic import (
+    CallMethod,
+    Done,
+    KeepAlive,
+    MethodCalled,
+    Release,
+    failed,
+)
 from jobscheduler_tcp.wire.frames import frame
 from tests import recordings
 
@@ -74,14 +81,29 @@ class ObjectConversationTests(SynchronousTestCase):
         self.remote.answer(Done())
         self.assertEqual(self.remote.next(), KeepAlive())
 
+    def test_unknownClass(self) -> None:
+        """
+        A message of a class that does not exist is answered as by the original.
+        """
+        self.remote.hear(frame(b"N") + frame(b"K"))
+        error = self.assertRaises(MisunderstoodCall, self.remote.next)
+        self.assertIn("Z-REMOTE-106", str(error))
+        self.remote.answer(failed("Z-REMOTE-106", "x"))
+        self.assertEqual(self.remote.next(), KeepAlive())
+
     def test_nonsense(self) -> None:
         """
-        An empty message, an answer to nothing, endless nesting: hang up.
+        An empty message, an answer to nothing, no answer, endless nesting: hang up.
         """
-        for data in (frame(b""), frame(b"A")):
+        for data in (frame(b""), frame(b"A"), frame(b"E")):
             remote = ObjectConversation(Role.REMOTE)
             remote.hear(data)
-            self.assertRaises(RemoteProtocolError, remote.next)
+            error = self.assertRaises(RemoteProtocolError, remote.next)
+            self.assertNotIsInstance(error, MisunderstoodCall)
+        self.client.call(Release(1))
+        self.client.hear(frame(b"N"))
+        error = self.assertRaises(RemoteProtocolError, self.client.next)
+        self.assertNotIsInstance(error, MisunderstoodCall)
         remote = ObjectConversation(Role.REMOTE)
         for _ in range(4):
             remote.hear(frame(b"K"))
