@@ -50,7 +50,7 @@ from jobscheduler_tcp.wire.documents import Element
 
 if TYPE_CHECKING:
     from jobscheduler_tcp.client.order import NewOrder, Order, Verdict
-    from jobscheduler_tcp.client.started import StartedTask
+    from jobscheduler_tcp.client.startedtask import StartedTask
 
 # ------------------------------------------------- client: hearing of one task
 

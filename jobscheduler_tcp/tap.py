@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from jobscheduler_tcp.client.placing import PlacedTask
     from jobscheduler_tcp.client.restored import RestoredTask
     from jobscheduler_tcp.client.scheduler import Scheduler
-    from jobscheduler_tcp.client.started import StartedTask
+    from jobscheduler_tcp.client.startedtask import StartedTask
     from jobscheduler_tcp.commandport import CommandPortFactory
     from jobscheduler_tcp.config.model import ConfiguredClass, Objects
 

@@ -18,7 +18,7 @@ from jobscheduler_tcp.client.orderhistory import OrderRecord, StepRecord
 from jobscheduler_tcp.client.pastcommands import PastCommands
 from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.schedulercommands import SchedulerCommands
-from jobscheduler_tcp.client.started import StartedTask
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.commandport import CommandPortFactory
 from jobscheduler_tcp.config.livefolder import LiveFolder
 from jobscheduler_tcp.plaincommands import Handler

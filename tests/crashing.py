@@ -21,7 +21,7 @@ from jobscheduler_tcp.client.database import Cursor, Database
 from jobscheduler_tcp.client.history import History
 from jobscheduler_tcp.client.restored import RestoredTask, restoredFrom
 from jobscheduler_tcp.client.scheduler import Scheduler
-from jobscheduler_tcp.client.started import StartedTask
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.client.taskreceiver import TaskReceiver
 from jobscheduler_tcp.config.model import Objects
 from jobscheduler_tcp.interfaces import IConfirmationReceiver

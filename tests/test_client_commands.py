@@ -21,7 +21,8 @@ from jobscheduler_tcp.client.lines import MAX_LINE
 from jobscheduler_tcp.client.outputlog import OutputLog
 from jobscheduler_tcp.client.portreport import PortEntry, PortState
 from jobscheduler_tcp.client.scheduler import Scheduler
-from jobscheduler_tcp.client.started import HISTORY, WAITING
+from jobscheduler_tcp.client.started import HISTORY
+from jobscheduler_tcp.client.startedtask import WAITING
 from jobscheduler_tcp.config.model import ConfiguredClass, ConfiguredJob, Objects
 from jobscheduler_tcp.errors import ConnectionClosed
 from jobscheduler_tcp.interfaces import IConfirmationReceiver

@@ -22,7 +22,8 @@ from jobscheduler_tcp.client.database import RETRY, Cursor, Database, opened
 from jobscheduler_tcp.client.history import MOST, RESERVE, History, TaskRecord
 from jobscheduler_tcp.client.observers import Forgetful, Observers
 from jobscheduler_tcp.client.restored import restoredFrom
-from jobscheduler_tcp.client.started import StartedTask, StartedTasks
+from jobscheduler_tcp.client.started import StartedTasks
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.client.statedirectory import StateDirectory
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.config.places import stateDirectory

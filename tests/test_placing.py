@@ -11,7 +11,7 @@ from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.client.outputlog import OutputLog
 from jobscheduler_tcp.client.placing import RETRY, RETRY_LATER, PlacedTask
-from jobscheduler_tcp.client.started import COMING_BACK, WAITING, WAITING_FOR_REMOTE
+from jobscheduler_tcp.client.startedtask import COMING_BACK, WAITING, WAITING_FOR_REMOTE
 from jobscheduler_tcp.config.model import ConfiguredClass
 from jobscheduler_tcp.messages import Work
 from jobscheduler_tcp.outcome import Outcome, Reason

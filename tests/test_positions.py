@@ -21,7 +21,8 @@ from jobscheduler_tcp.client.logfiles import LogFiles
 from jobscheduler_tcp.client.observers import Forgetful, Observers
 from jobscheduler_tcp.client.positions import Position, Positions
 from jobscheduler_tcp.client.restored import RestoredTask
-from jobscheduler_tcp.client.started import StartedTask, StartedTasks
+from jobscheduler_tcp.client.started import StartedTasks
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.client.tasklogs import TaskLogs
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.interfaces import IConfirmationReceiver

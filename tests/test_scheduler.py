@@ -17,6 +17,7 @@ from jobscheduler_tcp.client import started
 from jobscheduler_tcp.client.observers import Observers
 from jobscheduler_tcp.client.order import NEVER, NewOrder, Order, OrderChange
 from jobscheduler_tcp.client.scheduler import Scheduler
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.config.model import (
     STOP,
     ConfiguredChain,
@@ -87,7 +88,7 @@ class SchedulerTestCase(SynchronousTestCase):
         self.scheduler.configure(objects)
         self.clock.advance(0)
 
-    def start(self, name: str = "report", **more: object) -> started.StartedTask:
+    def start(self, name: str = "report", **more: object) -> StartedTask:
         """
         Start a job.
         """

@@ -17,7 +17,7 @@ from jobscheduler_tcp.client.commands import ClientCommands
 from jobscheduler_tcp.client.ending import Ending
 from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.schedulercommands import SchedulerCommands
-from jobscheduler_tcp.client.started import WAITING
+from jobscheduler_tcp.client.startedtask import WAITING
 from jobscheduler_tcp.config.model import (
     ConfiguredChain,
     ConfiguredClass,

@@ -22,7 +22,8 @@ from jobscheduler_tcp.client.lines import MAX_LINE
 from jobscheduler_tcp.client.logfiles import LogFiles, fileName
 from jobscheduler_tcp.client.observers import Bystander, Observers
 from jobscheduler_tcp.client.positions import Positions
-from jobscheduler_tcp.client.started import StartedTask, StartedTasks
+from jobscheduler_tcp.client.started import StartedTasks
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.client.tasklogs import MAX_WAITING, TaskLogs, logLine
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.interfaces import (

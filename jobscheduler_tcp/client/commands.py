@@ -12,12 +12,12 @@ from jobscheduler_tcp.client import said
 from jobscheduler_tcp.client.jobs import Job
 from jobscheduler_tcp.client.order import Pairs
 from jobscheduler_tcp.client.ordercommands import OrderCommands
+from jobscheduler_tcp.client.overview import Overview
 from jobscheduler_tcp.client.placing import Placing
 from jobscheduler_tcp.client.portreport import PortEntry
 from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.showcommands import IConnection, ShowCommands
 from jobscheduler_tcp.client.shown import taskElement
-from jobscheduler_tcp.client.started import Overview
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.plaincommands import Handler, Peer
 from jobscheduler_tcp.security import Level

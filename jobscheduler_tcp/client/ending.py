@@ -11,7 +11,7 @@ from twisted.logger import Logger
 
 from jobscheduler_tcp.client.observers import Bystander
 from jobscheduler_tcp.client.scheduler import Scheduler
-from jobscheduler_tcp.client.started import StartedTask
+from jobscheduler_tcp.client.startedtask import StartedTask
 
 # Seconds from a kill to the end, whatever becomes of it.
 _AFTER_KILL = 10.0

@@ -31,7 +31,7 @@ from jobscheduler_tcp.outcome import Outcome, Reason
 
 if TYPE_CHECKING:
     from jobscheduler_tcp.client.order import NewOrder
-    from jobscheduler_tcp.client.started import StartedTask
+    from jobscheduler_tcp.client.startedtask import StartedTask
 
 # Numbers are reserved in the file before they are given out, so that there are
 # as many for what one document may start (1,024 elements), and more while the

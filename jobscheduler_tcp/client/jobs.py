@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 
-from jobscheduler_tcp.client.started import StartedTask
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.config.model import STOP, ConfiguredJob
 from jobscheduler_tcp.outcome import Reason
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from jobscheduler_tcp.client.order import NewOrder, Order, Verdict
-    from jobscheduler_tcp.client.started import StartedTask
+    from jobscheduler_tcp.client.startedtask import StartedTask
     from jobscheduler_tcp.messages import Stream, TaskEnded, TaskStarted
     from jobscheduler_tcp.outcome import Outcome
 

@@ -8,7 +8,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 from jobscheduler_tcp.client.order import Order, Verdict
-from jobscheduler_tcp.client.started import StartedTask
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.interfaces import ISchedulerObserver
 from jobscheduler_tcp.messages import Stream
 

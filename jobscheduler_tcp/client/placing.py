@@ -17,7 +17,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client.processclass import Places, ProcessClass
-from jobscheduler_tcp.client.started import COMING_BACK, WAITING, WAITING_FOR_REMOTE
+from jobscheduler_tcp.client.startedtask import COMING_BACK, WAITING, WAITING_FOR_REMOTE
 from jobscheduler_tcp.config.model import ConfiguredClass
 from jobscheduler_tcp.config.settings import endpoint
 from jobscheduler_tcp.interfaces import IConfirmationReceiver

@@ -19,7 +19,8 @@ from jobscheduler_tcp.client.orderbook import OrderBook
 from jobscheduler_tcp.client.recovery import recover
 from jobscheduler_tcp.client.restored import Restored
 from jobscheduler_tcp.client.standingorders import StandingOrders
-from jobscheduler_tcp.client.started import Attach, Give, Keeper, StartedTask, StartedTasks
+from jobscheduler_tcp.client.started import Attach, Give, Keeper, StartedTasks
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.client.turns import Turns
 from jobscheduler_tcp.config.model import Objects
 from jobscheduler_tcp.errors import CommandRefused

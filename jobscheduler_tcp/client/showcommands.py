@@ -18,6 +18,7 @@ from jobscheduler_tcp import __version__
 from jobscheduler_tcp.client import said
 from jobscheduler_tcp.client.jobs import Job
 from jobscheduler_tcp.client.order import NEVER, Order
+from jobscheduler_tcp.client.overview import Overview
 from jobscheduler_tcp.client.placing import Placing
 from jobscheduler_tcp.client.portreport import PortEntry
 from jobscheduler_tcp.client.scheduler import Scheduler
@@ -27,7 +28,6 @@ from jobscheduler_tcp.client.shownclasses import portsElement, processClassEleme
 from jobscheduler_tcp.client.shownfolders import folderElement
 from jobscheduler_tcp.client.shownorders import orderElement, queueElement
 from jobscheduler_tcp.client.shownparts import LISTED, MOST_LISTED
-from jobscheduler_tcp.client.started import Overview
 from jobscheduler_tcp.client.what import What, whatOf
 from jobscheduler_tcp.config.model import ConfiguredChain
 from jobscheduler_tcp.errors import CommandRefused

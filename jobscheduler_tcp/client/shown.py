@@ -13,9 +13,10 @@ from signal import Signals
 
 from jobscheduler_tcp.client.jobs import Job
 from jobscheduler_tcp.client.logfiles import fileName
+from jobscheduler_tcp.client.overview import Overview
 from jobscheduler_tcp.client.shownorders import orderElement
 from jobscheduler_tcp.client.shownparts import LISTED, fileBased, paramsElement
-from jobscheduler_tcp.client.started import Overview, StartedTask
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.client.what import What
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.plaincommands import secondstamp, timestamp

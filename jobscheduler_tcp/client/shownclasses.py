@@ -9,10 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from jobscheduler_tcp.client.overview import Overview
 from jobscheduler_tcp.client.placing import PlacedTask, RemoteClass
 from jobscheduler_tcp.client.portreport import PortEntry, PortState
 from jobscheduler_tcp.client.shownparts import LISTED, fileBased
-from jobscheduler_tcp.client.started import Overview, StartedTask
+from jobscheduler_tcp.client.startedtask import StartedTask
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.wire.documents import Element, element
 

@@ -5,9 +5,9 @@ The tasks of all jobs: those under way, and the last that are over.
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from collections import Counter, deque
+from collections.abc import Callable
+from dataclasses import replace
 from typing import Protocol
 
 from twisted.internet.defer import Deferred
@@ -19,13 +19,13 @@ from jobscheduler_tcp.client.observers import Forgetful, Observers
 from jobscheduler_tcp.client.order import Order, Pairs, merged
 from jobscheduler_tcp.client.outputlog import OutputLog
 from jobscheduler_tcp.client.restored import RestoredTask
+from jobscheduler_tcp.client.startedtask import GivenJob, StartedTask
 from jobscheduler_tcp.client.taskreceiver import TaskReceiver
 from jobscheduler_tcp.config.model import ConfiguredJob
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.interfaces import (
     IConfirmationReceiver,
     ISchedulerObserver,
-    ITaskConfirmation,
     ITaskLedger,
 )
 from jobscheduler_tcp.messages import TaskAttached, TaskEnded, TaskKilled, Work
@@ -37,55 +37,12 @@ HISTORY = 100
 MAX_TASKS = 10000
 
 
-class GivenJob(Protocol):
-    """
-    What is asked of a L{PlacedTask<jobscheduler_tcp.client.placing.PlacedTask>}.
-    """
-
-    done: Deferred[Outcome]
-
-    @property
-    def task(self) -> str:
-        """
-        The UUID of its task; empty where it has none yet.
-        """
-
-    @property
-    def state(self) -> str:
-        """
-        Where it stands.
-        """
-
-    @property
-    def why(self) -> str:
-        """
-        What it waits for, for people; empty where it waits for nothing, or for
-        its turn.
-        """
-
-    @property
-    def pid(self) -> int:
-        """
-        Of the task's program, 0 if it is not known to run.
-        """
-
-    def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
-        """
-        End it, wherever it stands.
-        """
-
-    def cancel(self) -> None:
-        """
-        Let it not run.
-        """
-
-
 # How to give a job to the client: what to run, in which process class, and who
 # hears of it.
 Give = Callable[[Work, str, IConfirmationReceiver], GivenJob]
 
 # How to come back to one that a remote was asked for before a restart.
-Attach = Callable[["StartedTask", RestoredTask, IConfirmationReceiver], GivenJob]
+Attach = Callable[[StartedTask, RestoredTask, IConfirmationReceiver], GivenJob]
 
 
 class Keeper(Protocol):
@@ -107,92 +64,6 @@ class Keeper(Protocol):
         """
         The end of a task is remembered: nobody will come back to it.
         """
-
-
-# The words of RunningJob.state and PlacedTask.state, and JobScheduler's.
-WAITING = "waiting for a process"
-WAITING_FOR_REMOTE = "waiting for a remote"
-COMING_BACK = "coming back to the task"
-_WORDS = {
-    WAITING: "waiting_for_process",
-    WAITING_FOR_REMOTE: "waiting_for_process",
-    "waiting for a callback port": "starting",
-    "waiting for response": "starting",
-    "waiting for end of task": "running_remote_process",
-    COMING_BACK: "running_remote_process",
-    "over": "closed",
-}
-
-
-@dataclass(slots=True, eq=False)
-class StartedTask:
-    """
-    A task: of a command, of an order, or one more after a failure.
-
-    @ivar number: counts from 1.
-    @ivar enqueued: when it was asked for, seconds since 1970.
-    @ivar startAt: when it shall start, likewise.
-    @ivar cause: JobScheduler's word for why it is there.
-    @ivar name: as the command called it.
-    @ivar parameters: beyond those of the job.
-    @ivar environment: likewise.
-    @ivar order: what it works on.
-    @ivar ended: when it was over; 0 before.
-    @ivar killed: whether a command asked for its end.
-    @ivar given: C{None} until it is given to the client.
-    @ivar confirmation: lets its remote wait when its output cannot be taken.
-    @ivar heard: how it ended, as its remote said; what the client does not know
-        for certain counts no more then.
-    """
-
-    number: int
-    job: ConfiguredJob
-    output: OutputLog
-    enqueued: float
-    startAt: float
-    cause: str = "queue_at"
-    name: str = ""
-    parameters: Pairs = ()
-    environment: Pairs = ()
-    order: Order | None = None
-    ended: float = 0.0
-    killed: bool = False
-    given: GivenJob | None = None
-    confirmation: ITaskConfirmation | None = None
-    outcome: Outcome | None = None
-    heard: Outcome | None = None
-
-    @property
-    def waits(self) -> bool:
-        """
-        Whether it is in the queue of its process class.
-        """
-        return self.given is not None and self.given.state in (WAITING, WAITING_FOR_REMOTE)
-
-    @property
-    def failed(self) -> bool:
-        """
-        Whether it is over, and its job counts that as a failure.
-        """
-        outcome, job = self.outcome, self.job
-        if outcome is None or outcome.succeeded:
-            return False
-        if outcome.reason is Reason.EXITED:
-            return not job.ignoreError
-        return outcome.signal not in job.ignoreSignals
-
-    @property
-    def state(self) -> str:
-        """
-        JobScheduler's word for where it stands.
-        """
-        if self.outcome is not None:
-            return "closed"
-        if self.given is None:
-            return "none"
-        if self.killed:
-            return "killing"
-        return _WORDS[self.given.state]
 
 
 class StartedTasks:
@@ -466,41 +337,6 @@ class StartedTasks:
             task=task.number,
             why=reason.getErrorMessage(),
         )
-
-
-class Overview:
-    """
-    Who has which tasks under way, at one moment. Each list is in the order of
-    the commands, which is that of the queues.
-
-    @ivar position: of each task that waits, by number, in the queue of its
-        process class.
-    """
-
-    def __init__(self, tasks: Iterable[StartedTask]) -> None:
-        self.position: dict[int, int] = {}
-        self._of: defaultdict[tuple[str, str, bool], list[StartedTask]] = defaultdict(list)
-        for task in tasks:
-            if task.given is None:
-                continue  # it waits for its job, not yet for a process
-            waits = task.waits
-            self._of["job", task.job.name, waits].append(task)
-            queue = self._of["class", task.job.processClass, waits]
-            queue.append(task)
-            if waits:
-                self.position[task.number] = len(queue)
-
-    def ofJob(self, name: str, *, waiting: bool) -> list[StartedTask]:
-        """
-        The tasks of a job.
-        """
-        return self._of["job", name, waiting]
-
-    def ofClass(self, name: str, *, waiting: bool) -> list[StartedTask]:
-        """
-        The tasks of a process class.
-        """
-        return self._of["class", name, waiting]
 
 
 def _base(path: str) -> str:

@@ -26,7 +26,7 @@ from jobscheduler_tcp.outcome import Outcome
 from jobscheduler_tcp.plaincommands import timestamp
 
 if TYPE_CHECKING:
-    from jobscheduler_tcp.client.started import StartedTask
+    from jobscheduler_tcp.client.startedtask import StartedTask
 
 # Bytes of a log that may wait for the disk; then the task waits, too.
 MAX_WAITING = 1 << 20

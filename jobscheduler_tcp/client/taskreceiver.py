@@ -21,7 +21,7 @@ from jobscheduler_tcp.interfaces import (
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted
 
 if TYPE_CHECKING:
-    from jobscheduler_tcp.client.started import StartedTask
+    from jobscheduler_tcp.client.startedtask import StartedTask
 
 
 class Ended(Protocol):
