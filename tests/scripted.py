@@ -86,7 +86,7 @@ class Served(Protocol):
                 continue
             self.requests.append(request)
             if isinstance(request, Hello) and self.remote.welcomes:
-                self.say(Welcome(request.id, 1, INSTANCE))
+                self.say(Welcome(request.id, 1, self.remote.instance))
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
@@ -222,6 +222,7 @@ class ScriptedRemote:
     Listens for commands, and dials back when the test says so.
 
     @ivar welcomes: whether it understands a hello.
+    @ivar instance: the UUID by which it welcomes.
     @ivar served: the command connections so far.
     """
 
@@ -229,6 +230,7 @@ class ScriptedRemote:
         self.network = network
         self.host = network.host(REMOTE)
         self.welcomes = True
+        self.instance = INSTANCE
         self.served: list[Served] = []
         if listens:
             self.listen()

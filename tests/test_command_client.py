@@ -646,6 +646,27 @@ class ConnectionTests(SynchronousTestCase):
         self.successResultOf(first)
         self.stop()
 
+    def test_pinned(self) -> None:
+        """
+        What a remote may have obeyed is said to it again, but to none that was
+        started anew in its place; everything else is.
+        """
+        pinned = self.ask()
+        other = self.ask(replace(START, task=OTHER))
+        self.connection.pin(pinned)
+        self.remote.served[-1].transport.abortConnection()
+        self.network.advance(2)
+        self.assertNoResult(pinned)
+        self.remote.instance = OTHER
+        self.remote.served[-1].transport.abortConnection()
+        self.network.advance(2)
+        error = self.failureResultOf(pinned, ConnectionClosed)
+        self.assertIn("started anew", error.getErrorMessage())
+        self.assertNoResult(other)
+        self.connection.pin(pinned)  # late
+        self.stop()
+        self.failureResultOf(other, ConnectionClosed)
+
     def test_poison(self) -> None:
         """
         A request at which the remote hangs up each time fails after some times,

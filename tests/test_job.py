@@ -18,6 +18,7 @@ from hypothesis.stateful import (
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.interfaces import IListeningPort
 from twisted.internet.protocol import ServerFactory
+from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface.verify import verifyObject
@@ -681,6 +682,21 @@ class ClaimTests(JobTests):
         self.assertOutcome(job, Reason.EXITED)
         self.assertEqual(self.world.strangers.count, 2)
 
+    def test_startedAnew(self) -> None:
+        """
+        A remote that was started anew after the call is not asked to start the
+        task: the one before may have done it.
+        """
+        job = self.world.job()
+        caller = self.world.claimed()
+        caller.transport.abortConnection()
+        starts = len(self.remote.asked(StartTask))
+        self.remote.instance = "4be0643f-1d98-4a72-90b4-6b1a3d8c0f99"
+        self.remote.served[-1].transport.abortConnection()
+        self.network.advance(2)
+        self.assertOutcome(job, Reason.LOST, "before the start")
+        self.assertEqual(len(self.remote.asked(StartTask)), starts)
+
     def test_unanswered(self) -> None:
         """
         If the remote, gone after the call, cannot be reached any more, the task
@@ -950,6 +966,25 @@ class EndTests(JobTests):
         self.assertEqual(self.world.gone, [job])
         assert job.outcome is not None
         self.assertIs(job.outcome.reason, Reason.KILLED)
+
+    def test_overBeforeKilled(self) -> None:
+        """
+        If a task that is being killed is over before the kill is answered, it is
+        no news that the answer does not come.
+        """
+        job, caller = self.running()
+        job.cancel()
+        self.network.flush()
+        self.assertEqual(len(self.remote.asked(KillTask)), 1)
+        caller.end(Reason.KILLED, signal=15)
+        self.network.flush()
+        self.assertOutcome(job, Reason.KILLED)
+        print(self.world.connection._asked)
+        with capturedLogs() as events:
+            self.world.connection.stop()
+            self.network.advance(3)
+
+        self.assertEqual([each for each in events if "cannot be killed" in each["log_format"]], [])
 
     def test_cancelWithoutRemote(self) -> None:
         """

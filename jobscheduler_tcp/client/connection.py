@@ -55,12 +55,16 @@ class _Asked:
 
     @ivar since: when it began to wait for a connection.
     @ivar times: how often it was said.
+    @ivar instance: to which remote, the last time.
+    @ivar pinned: whether it may be said to no other.
     """
 
     request: Request
     answer: Deferred[Answer]
     since: float
     times: int = 0
+    instance: str = ""
+    pinned: bool = False
 
 
 @implementer(IStreamClientEndpoint)
@@ -165,6 +169,16 @@ class CommandConnection:
             self._setTimer()
             self._restIfIdle()
 
+    def pin(self, answer: Deferred[Answer]) -> None:
+        """
+        The remote may have obeyed a request: say it again to no other. Should one
+        be there in its place that was started anew, the request fails with
+        L{ConnectionClosed}.
+        """
+        asked = self._asked.get(answer)
+        if asked is not None:
+            asked.pinned = True
+
     def stop(self) -> Deferred[None]:
         """
         Disconnect. What is unanswered fails with L{ConnectionClosed}.
@@ -238,13 +252,18 @@ class CommandConnection:
         self._restIfIdle()
 
     def _send(self, protocol: CommandClientProtocol, asked: _Asked) -> None:
+        assert self.welcome is not None
+        instance = self.welcome.instance
+        if asked.pinned and asked.instance and asked.instance != instance:
+            if self._asked.pop(asked.answer, None) is not None:
+                asked.answer.errback(ConnectionClosed("the remote was started anew"))
+            return
+        asked.instance = instance
         asked.times += 1
         request = asked.request
-        if isinstance(request, StartTask) and request.secret:
-            assert self.welcome is not None
-            if ATTACH not in self.welcome.capabilities:
-                # It would not understand what it knows nothing of.
-                request = replace(request, onDisconnect=OnDisconnect.KILL, hold=0.0, secret=b"")
+        if isinstance(request, StartTask) and ATTACH not in self.welcome.capabilities:
+            # It would not understand what it knows nothing of.
+            request = replace(request, onDisconnect=OnDisconnect.KILL, hold=0.0, secret=b"")
         protocol.request(request).addCallbacks(
             self._answered, self._unanswered, callbackArgs=(asked,), errbackArgs=(asked,)
         )

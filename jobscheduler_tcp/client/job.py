@@ -140,9 +140,7 @@ def _killNothing(
 
 @_waitingForResponse.upon(JobInputs.callerClaims).to(_waitingForStart)
 def _claimed(inputs: JobInputs, core: JobCore) -> None:
-    """
-    Whoever called may be the remote.
-    """
+    core.mayRun()
 
 
 @_waitingForStart.upon(JobInputs.callerProven).loop()

@@ -425,6 +425,13 @@ class JobCore:
         self.answer = self._requests.request(start)
         self.answer.addCallbacks(self._answered, self._notAnswered)
 
+    def mayRun(self) -> None:
+        """
+        Whoever called may be the remote: another one must not be asked.
+        """
+        if self.classic is None and self.answer is not None:
+            self.connection.pin(self.answer)
+
     @property
     def _requests(self) -> CommandConnection | ClassicCommandConnection:
         return self.connection if self.classic is None else self.classic
