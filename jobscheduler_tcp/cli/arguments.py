@@ -143,14 +143,6 @@ def _commands() -> Subcommands:
     _addRemote(state)
     state.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
-    ports = commands.add_parser(
-        "ports",
-        help="ask a client who has which callback port",
-        description="Ask the command port of a client for the state of its callback ports.",
-    )
-    _addRemote(ports, CLIENT)
-    ports.add_argument("--json", action="store_true", help="one JSON object on stdout")
-
     doctor = commands.add_parser(
         "doctor",
         help="examine the whole way of a job to a remote and back",
@@ -238,14 +230,14 @@ def _commands() -> Subcommands:
     return commands
 
 
-def _addRemote(parser: argparse.ArgumentParser, default: tuple[str, int] = REMOTE) -> None:
+def _addRemote(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "remote",
         nargs="?",
         metavar="HOST:PORT",
-        type=partial(_address, default=default),
-        default=default,
-        help=f"where it listens (default: {shown(default)})",
+        type=_address,
+        default=REMOTE,
+        help=f"where it listens (default: {shown(REMOTE)})",
     )
 
 

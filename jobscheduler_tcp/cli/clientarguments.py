@@ -108,6 +108,13 @@ def addClientCommands(commands: Subcommands, values: Values) -> None:
         "--before", type=number, default=0, metavar="TASK", help="before the task of this number"
     )
 
+    ports = commands.add_parser(
+        "ports",
+        help="ask a client who has which callback port",
+        description="Ask the command port of a client for the state of its callback ports.",
+    )
+    _addClient(ports, values)
+
 
 def addParameters(parser: argparse.ArgumentParser, values: Values, help: str) -> None:
     """
