@@ -598,6 +598,8 @@ class JobCore:
             self.listener.abort()
 
     def _notKilled(self, reason: Failure) -> None:
+        if self.outcome is not None:
+            return  # it was over before the answer came
         self._log.warn(
             "Task {task} cannot be killed, its connection is dropped: {error}",
             task=self.task,
