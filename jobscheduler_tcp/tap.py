@@ -383,7 +383,7 @@ def _client(
     table = commands.commands()
     table |= SchedulerCommands(
         scheduler,
-        Ending(scheduler, reactor, reactor.stop, partial(os._exit, 1)),
+        Ending(scheduler, reactor, reactor.stop, partial(os._exit, 1), placing.hold),
         live.changed,
         lambda: [name for name, found in placing.classes.items() if found.configured],
         configuration.variables,

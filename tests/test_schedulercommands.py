@@ -17,7 +17,6 @@ from jobscheduler_tcp.client.commands import ClientCommands
 from jobscheduler_tcp.client.ending import Ending
 from jobscheduler_tcp.client.scheduler import Scheduler
 from jobscheduler_tcp.client.schedulercommands import SchedulerCommands
-from jobscheduler_tcp.client.startedtask import WAITING
 from jobscheduler_tcp.config.model import (
     ConfiguredChain,
     ConfiguredClass,
@@ -82,7 +81,9 @@ class SchedulerCommandsTests(SynchronousTestCase):
             self.clock,
             lambda: self.ended.append("well"),
             lambda: self.ended.append("at once"),
+            placing.hold,
         )
+        self.placing = placing
         table = ClientCommands(scheduler, placing, {}, self.clock.seconds).commands()
         table |= SchedulerCommands(
             scheduler, ending, self.check, lambda: placing.classes, (("Site", "wien"),)
@@ -171,15 +172,13 @@ class SchedulerCommandsTests(SynchronousTestCase):
 
     def test_terminate(self) -> None:
         """
-        The client ends when what runs is over, and starts nothing meanwhile. An
-        order that waited stands where it was.
+        The client ends when what runs is over, and starts nothing meanwhile. What
+        waits for a process goes on waiting.
         """
+        self.placing.classes[""].resize(1)
         self.say('<start_job job="a"/>')
         self.say('<add_order job_chain="deep/chain" id="1"/>')
-        self.runner.ran[1].state = WAITING
         self.assertEqual(self.say("<terminate/>").name, "ok")
-        self.assertTrue(self.runner.ran[1].cancelled)
-        self.runner.ran[1].end(Outcome(Reason.CANCELLED))
         self.say('<start_job job="a"/>')
         self.say('<modify_spooler cmd="continue"/>')  # too late
         self.say('<modify_spooler cmd="pause"/>')
@@ -191,7 +190,8 @@ class SchedulerCommandsTests(SynchronousTestCase):
         self.runner.ran[0].end(_OK)
         self.clock.advance(0)
         self.assertEqual(self.ended, ["well"])
-        self.assertEqual(len(self.runner.ran), 2)
+        self.assertEqual(len(self.runner.ran), 1)
+        self.assertTrue(self.scheduler.tasks.alive[2].waits)
 
     def test_terminateAtOnce(self) -> None:
         """

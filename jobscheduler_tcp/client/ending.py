@@ -31,11 +31,14 @@ class Ending(Bystander):
         clock: IReactorTime,
         end: Callable[[], None],
         abort: Callable[[], None],
+        hold: Callable[[], None],
     ) -> None:
         """
         @param end: ends the program in good order, such as C{reactor.stop}.
         @param abort: ends it at once.
+        @param hold: lets no task have a process any more that waits for one.
         """
+        self._hold = hold
         self._scheduler = scheduler
         self._clock = clock
         self._end = end
@@ -46,7 +49,7 @@ class Ending(Bystander):
     def terminate(self, timeout: float | None = None) -> None:
         """
         Start nothing more, and end the program when what runs is over. What waits
-        does not run any more.
+        goes on waiting, and is left to the next life.
 
         @param timeout: seconds after which what still runs is killed; C{None} for
             never. The last one that is said counts.
@@ -57,9 +60,7 @@ class Ending(Bystander):
             self._terminating = True
             self._scheduler.observers.add(self)
         self._setTimer(timeout, self._kill)
-        for task in list(self._scheduler.tasks.alive.values()):
-            if task.given is not None and task.waits:
-                task.given.cancel()
+        self._hold()
         self._look()
 
     def abort(self) -> None:
@@ -73,6 +74,7 @@ class Ending(Bystander):
         """
         Look whether it was the last one.
         """
+        self._hold()  # another configuration may have made room again
         self._look()
 
     def _running(self) -> list[StartedTask]:

@@ -297,6 +297,13 @@ class Placing:
         )
         return placed
 
+    def hold(self) -> None:
+        """
+        Give no places to those who wait, until there is another configuration.
+        """
+        for known in self.classes.values():
+            known.resize(0)
+
     def trouble(self, name: str) -> str:
         """
         What is wrong with the configuration of a class; empty where nothing is.
