@@ -39,7 +39,7 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.proof import selector
-from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT, PROOF_TIMEOUT
+from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT, MAX_WINDOW, PROOF_TIMEOUT
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory, ConfirmationProtocol
 from jobscheduler_tcp.remote.task import INPUT_WINDOW
 from jobscheduler_tcp.testing import End, MemoryNetwork
@@ -378,6 +378,23 @@ class ConversationTests(ConfirmationTestCase):
         connection.inputTaken(11)
         self.network.flush()
         self.assertEqual(self.task.events, ["input ended", "acknowledged"])
+
+    def test_vastWindow(self) -> None:
+        """
+        However much room a client has, what may be under way is bounded: it is
+        kept until it is acknowledged.
+        """
+        connection = self.connect(window=2**40, acknowledges=False)
+        connection.taskStarted(STARTED)
+        for _ in range(5):
+            connection.output(Stream.STDOUT, bytes(2**20))
+        self.network.advance(1)
+        self.assertEqual(len(self.listener.output[Stream.STDOUT]), MAX_WINDOW)
+        self.assertEqual(self.task.events[-1], "pause")
+        self.listener.acknowledge()
+        self.network.advance(1)
+        self.assertEqual(self.task.acknowledged, (MAX_WINDOW, 0))
+        self.assertEqual(len(self.listener.output[Stream.STDOUT]), 5 * 2**20)
 
     def test_window(self) -> None:
         """

@@ -269,10 +269,30 @@ class HeldTests(ReturningTestCase):
             process.print(OUT, piece)
         self.assertTrue(process.paused)
         process.print(OUT, b"more")
+        hold = self.service._tasks[TASK]._steps.hold
+        assert hold is not None
+        self.assertEqual(hold.size, MOST_KEPT)
         back = self.comeBack(window=MOST_KEPT * 2)
         self.network.advance(1)
         self.assertFalse(process.paused)
         self.assertEqual(len(back.output[OUT]), MOST_KEPT + 4)
+        self.stop()
+
+    def test_nothingIsKept(self) -> None:
+        """
+        Of a task whose client has taken everything, nothing is kept.
+        """
+        process = self.run_()
+        process.print(OUT, b"hello")
+        process.print(ERR, b"oops")
+        self.network.flush()
+        hold = self.service._tasks[TASK]._steps.hold
+        assert hold is not None
+        self.assertEqual(hold.size, 9)
+        self.first.acknowledge()
+        self.network.flush()
+        self.assertEqual((hold.size, hold._kept), (0, None))
+        self.leave()
         self.stop()
 
     def test_heldBackStill(self) -> None:
