@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer, IReactorTime
@@ -246,8 +247,13 @@ class CommandServerProtocol(CommandPortProtocol):
 
     def _now(self) -> str:
         seconds = self._wallClock()
-        whole = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
-        return f"{whole}.{int(seconds % 1 * 1000):03}Z"
+        return f"{_second(int(seconds))}.{int(seconds % 1 * 1000):03}Z"
+
+
+@lru_cache(1)
+def _second(seconds: int) -> str:
+    # All answers of a second have the same.
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))
 
 
 class CommandServerFactory(CommandPortFactory):

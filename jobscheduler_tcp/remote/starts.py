@@ -149,7 +149,7 @@ class Starts:
 def _meaning(message: StartTask) -> bytes:
     # All but the id of the request, and the token that a message does not show.
     # The same values have the same representation.
-    where = message.port, message.mode, message.connection, message.host
-    said = repr((where, message.onDisconnect, message.hold, message.work))
+    where = message.port, message.mode.value, message.connection, message.host
+    said = repr((where, message.onDisconnect.value, message.hold, message.work))
     secrets = message.token + message.secret
     return sha256(said.encode("utf-8", "backslashreplace") + secrets).digest()
