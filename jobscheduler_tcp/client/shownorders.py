@@ -12,10 +12,10 @@ from jobscheduler_tcp.client.order import NEVER, Order
 from jobscheduler_tcp.client.shownparts import paramsElement
 from jobscheduler_tcp.client.what import What
 from jobscheduler_tcp.plaincommands import timestamp
-from jobscheduler_tcp.wire.documents import Element, element
+from jobscheduler_tcp.wire.documents import Constant, Element, element
 
 # The same for all: an order is not a file.
-_NO_FILE = element("file_based", {"state": "not_initialized"}, [element("requisites")])
+_NO_FILE = Constant(element("file_based", {"state": "not_initialized"}, [element("requisites")]))
 
 
 def orderElement(order: Order, what: What = frozenset()) -> Element:
@@ -59,7 +59,7 @@ def orderElement(order: Order, what: What = frozenset()) -> Element:
         attributes["start_time"] = timestamp(order.began)
     if order.ended:
         attributes["end_time"] = timestamp(order.ended)
-    children = [_NO_FILE]
+    children: list[Element] = [_NO_FILE]
     if "payload" in what and order.parameters:
         children.append(element("payload", {}, [paramsElement(order.parameters)]))
     if "log" in what:

@@ -55,6 +55,20 @@ def element(
     return Element(name, dict(attributes or {}), list(children), text)
 
 
+class Constant(Element):
+    """
+    An element that nobody changes: it is written once, however often it is said.
+    """
+
+    __slots__ = ("written",)
+
+    def __init__(self, same: Element) -> None:
+        super().__init__(same.name, same.attributes, same.children, same.text)
+        parts: list[str] = []
+        _write(same, parts)
+        self.written = "".join(parts)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """
@@ -205,6 +219,9 @@ def error(code: str, text: str, **attributes: str) -> Element:
 
 
 def _write(node: Element, parts: list[str]) -> None:
+    if isinstance(node, Constant):
+        parts.append(node.written)
+        return
     attributes = node.attributes
     if _ESCAPED.search("".join(attributes.values())) is not None:
         attributes = {name: escapeAttribute(value) for name, value in attributes.items()}
