@@ -23,7 +23,8 @@ from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStart
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.remote.nobody import Nobody
 from jobscheduler_tcp.remote.standing import MAX_TURN, StandingConfirmation
-from jobscheduler_tcp.remote.task import INPUT_WINDOW
+from jobscheduler_tcp.remote.steps import Steps
+from jobscheduler_tcp.remote.task import INPUT_WINDOW, Task
 from jobscheduler_tcp.testing import End, FakeProcess, MemoryConnection, RecordingReceiver
 from jobscheduler_tcp.testing.transport import WINDOW
 from tests.test_flow import CALLBACK, CLIENT, CODE, ERR, OUT, REMOTE, STRANGER, Diagram, How
@@ -526,8 +527,8 @@ class SharedTests(StandingMixin, SynchronousTestCase):
 
     def test_noGarbage(self) -> None:
         """
-        A job that is over is gone at once, also where the garbage collector has
-        not looked.
+        A job that is over is gone at once at both ends, also where the garbage
+        collector has not looked.
         """
         diagram = Diagram(callback=self.mode)
         gc.collect()
@@ -538,10 +539,11 @@ class SharedTests(StandingMixin, SynchronousTestCase):
         diagram.network.advance(5)
         self.successResultOf(job.done)
         del job, receiver
+        diagram.launcher.launched.clear()
         left = [
             type(each).__name__
             for each in gc.get_objects()
-            if isinstance(each, (JobCore, TaskChannel)) and id(each) not in before
+            if isinstance(each, (JobCore, TaskChannel, Task, Steps)) and id(each) not in before
         ]
         self.assertEqual(left, [])
         diagram.stop(self)

@@ -308,6 +308,13 @@ class Dialer(ClientFactory, ABC):
         else:  # unreachable, prohibited, silence: something lets nothing through
             self.failed(Reason.CALLBACK_FILTERED, text, number)
 
+    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
+        """
+        The connection is closed. Twisted leaves both of its ends knowing each
+        other.
+        """
+        connector.transport = None  # type: ignore[attr-defined]  # as it is when a dial failed
+
     def abort(self) -> None:
         """
         Give up, or hang up without a word.

@@ -258,6 +258,16 @@ class ConfirmationFactory(Dialer):
             self.connection.confirmed = NOBODY
             self.connection.abort()
 
+    def part(self) -> None:
+        """
+        The end of the task is acknowledged, or its connection is gone: forget who
+        knows us.
+        """
+        if self.connection is not None:
+            self.connection.confirmed = NOBODY
+        self.confirmed = NOBODY
+        self.connection = self._caller = None
+
     def tellFailed(self, reason: Reason, text: str, errno: int) -> None:
         """
         Tell the task that there will be no connection.

@@ -269,6 +269,9 @@ class LaunchedProcess:
         self._watch.stop()
         ending = self._watch.reap(note)
         self._family.reaped = True
+        # They know us, which else only the garbage collector would find.
+        self._outputs = ()
+        del self._watch
         self._over(self)
         if dropped:
             self._receiver.inputTaken(dropped)

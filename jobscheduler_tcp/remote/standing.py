@@ -356,6 +356,16 @@ class StandingCall:
         self._standing = standing
         self._confirmed = confirmed
 
+    def part(self) -> None:
+        """
+        The end of the task is acknowledged, or its connection is gone: forget who
+        knows us.
+        """
+        if self.connection is not None:
+            self.connection.confirmed = NOBODY
+        self._confirmed = NOBODY
+        self.connection = None
+
     def dial(self, reactor: IReactorTCP, host: str, port: int) -> None:
         """
         Open the channel: nobody has to be dialled.

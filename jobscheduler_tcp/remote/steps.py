@@ -391,3 +391,12 @@ class Steps:
         self.launch = None
         self.state = "closed"
         self.over(self.task)
+
+    def part(self) -> None:
+        """
+        Nothing more will be heard of the task either: forget who knows us. Else
+        only the garbage collector would find that.
+        """
+        self.callback.part()
+        self.hold = None
+        del self.receiver, self.limits

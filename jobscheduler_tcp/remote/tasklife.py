@@ -260,6 +260,7 @@ def _endedAlone(task: TaskInputs, steps: Steps, ending: ProcessExit) -> None:
 @_confirmingEnd.upon(TaskInputs.callbackLost).to(_over)
 def _finish(task: TaskInputs, steps: Steps) -> None:
     steps.finish()
+    steps.part()
 
 
 @_confirmingEnd.upon(TaskInputs.kill).loop()
