@@ -39,6 +39,9 @@ Report = tuple[object, ...]
 WINDOW = 8
 LONGEST = 16 * 1024
 
+# So many reports wait for others at most.
+_JOINED = 16
+
 # Reports of one message, and its bytes: a report has less than 64.
 _REPORTS = 256
 LONGEST_REPORT = _REPORTS * 64
@@ -74,8 +77,15 @@ class Spawning:
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
         poll.register(woken, select.POLLIN)
-        while self._report():
-            for descriptor, _ in poll.poll(self._patience()):
+        while True:
+            # What is there already is done first, and reported at once: both ends
+            # have less to do.
+            events = poll.poll(0) if 0 < len(self._reports) < _JOINED else []
+            if not events:
+                if not self._report():
+                    return
+                events = poll.poll(self._patience())
+            for descriptor, _ in events:
                 if descriptor == woken:
                     os.read(woken, 512)
                     self._reap()
