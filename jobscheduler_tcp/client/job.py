@@ -334,6 +334,8 @@ class RunningJob:
         cancelled, which cancels the job.
     """
 
+    __slots__ = ("_core", "_inputs", "_onGone", "done", "processClass", "work")
+
     def __init__(
         self,
         means: Means,

@@ -5,8 +5,7 @@ long.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
@@ -23,6 +22,17 @@ MOST_KEPT = 1048576
 
 # Seconds that a task is held for at most, unless the remote is told otherwise.
 MOST_HOLD = 3600.0
+
+
+class Held(Protocol):
+    """
+    What is held.
+    """
+
+    def holdIsOver(self) -> None:
+        """
+        The time is over, and the client counts as lost for ever.
+        """
 
 
 class Hold:
@@ -43,8 +53,8 @@ class Hold:
     __slots__ = (
         "_clock",
         "_dropping",
-        "_expired",
         "_finishes",
+        "_held",
         "_kept",
         "_seconds",
         "_timer",
@@ -64,12 +74,8 @@ class Hold:
         policy: OnDisconnect,
         seconds: float,
         secret: bytes,
-        expired: Callable[[], None],
+        held: Held,
     ) -> None:
-        """
-        @param expired: called when the time is over, and the client counts as
-            lost for ever.
-        """
         self.secret = secret
         self.stdout = self.stderr = 0
         self.dropped = 0
@@ -79,7 +85,7 @@ class Hold:
         self._clock = clock
         self._finishes = policy is OnDisconnect.FINISH
         self._seconds = seconds
-        self._expired = expired
+        self._held = held
         self._dropping = False
         self._kept: Unacknowledged | None = None
         self._timer: IDelayedCall | None = None
@@ -214,4 +220,4 @@ class Hold:
 
     def _overdue(self) -> None:
         self._timer = None
-        self._expired()
+        self._held.holdIsOver()

@@ -5,13 +5,24 @@ much it may print. What it printed is counted here too.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 from jobscheduler_tcp.digests import Digest, finished, updated
 from jobscheduler_tcp.messages import Stream, Work
 from jobscheduler_tcp.outcome import Reason
+
+
+class Limited(Protocol):
+    """
+    What has limits.
+    """
+
+    def limitReached(self, reason: Reason, note: str) -> None:
+        """
+        One of them is reached; a line for people says which.
+        """
 
 
 class Limits:
@@ -25,8 +36,8 @@ class Limits:
     __slots__ = (
         "_clock",
         "_lastHeard",
+        "_limited",
         "_paused",
-        "_reached",
         "_silence",
         "_stderr",
         "_stdout",
@@ -36,15 +47,10 @@ class Limits:
         "stdoutSize",
     )
 
-    def __init__(
-        self, clock: IReactorTime, work: Work, reached: Callable[[Reason, str], None]
-    ) -> None:
-        """
-        @param reached: called when a limit is reached, with a line for people.
-        """
+    def __init__(self, clock: IReactorTime, work: Work, limited: Limited) -> None:
         self._clock = clock
         self._work = work
-        self._reached = reached
+        self._limited = limited
         self._wall: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
         self._lastHeard = 0.0
@@ -101,7 +107,9 @@ class Limits:
             room = limit - self.stdoutSize - self.stderrSize
             if len(data) > room:
                 data = data[:room]
-                self._reached(Reason.OUTPUT_LIMIT, f"it printed more than {limit} bytes")
+                self._limited.limitReached(
+                    Reason.OUTPUT_LIMIT, f"it printed more than {limit} bytes"
+                )
         if stream is Stream.STDERR:
             self.stderrSize += len(data)
             self._stderr = updated(self._stderr, data)
@@ -117,7 +125,7 @@ class Limits:
         return finished(self._stdout), finished(self._stderr)
 
     def _overdue(self) -> None:
-        self._reached(Reason.TIMEOUT, f"it ran for {self._work.wallTime:g} seconds")
+        self._limited.limitReached(Reason.TIMEOUT, f"it ran for {self._work.wallTime:g} seconds")
 
     def _quiet(self) -> None:
         # One timer that is looked at when it is due is cheaper than one that is
@@ -125,6 +133,6 @@ class Limits:
         limit = self._work.silence
         silent = 0.0 if self._paused else self._clock.seconds() - self._lastHeard
         if silent >= limit:
-            self._reached(Reason.SILENT, f"it printed nothing for {limit:g} seconds")
+            self._limited.limitReached(Reason.SILENT, f"it printed nothing for {limit:g} seconds")
         else:
             self._silence = self._clock.callLater(limit - silent, self._quiet)

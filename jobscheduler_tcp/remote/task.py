@@ -91,7 +91,7 @@ class Task:
         hold: Hold | None = None
         if message.onDisconnect is not OnDisconnect.KILL:
             seconds = min(message.hold, place.mostHold)
-            hold = Hold(reactor, message.onDisconnect, seconds, message.secret, self._holdIsOver)
+            hold = Hold(reactor, message.onDisconnect, seconds, message.secret, self)
         # The limits need no script, and some tasks sleep for days.
         limits = _NO_LIMITS
         if work.wallTime or work.silence or work.outputLimit:
@@ -108,7 +108,7 @@ class Task:
             port=standing.port if standing is not None else message.port,
             grace=work.grace,
             callback=callback,
-            limits=Limits(reactor, limits, self._limitReached),
+            limits=Limits(reactor, limits, self),
             answered=answered,
             over=over,
             hold=hold,
@@ -253,7 +253,10 @@ class Task:
             self.resumeProducing()
         return steps.number
 
-    def _holdIsOver(self) -> None:
+    def holdIsOver(self) -> None:
+        """
+        See L{Held<jobscheduler_tcp.remote.holding.Held>}.
+        """
         steps = self._steps
         assert steps.hold is not None
         if steps.hold.goesOn:
@@ -374,5 +377,8 @@ class Task:
         """
         self._machine.processEnded(ending)
 
-    def _limitReached(self, reason: Reason, note: str) -> None:
+    def limitReached(self, reason: Reason, note: str) -> None:
+        """
+        See L{Limited<jobscheduler_tcp.remote.limits.Limited>}.
+        """
         self._machine.limitReached(reason, note)
