@@ -11,6 +11,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from itertools import count
 from pathlib import Path
 
@@ -144,6 +145,7 @@ class Network:
             subprocess.run(["ip", "netns", "del", host.name], check=False, capture_output=True)
 
 
+@cache
 def whyNot() -> str:
     """
     Tell why there can be no network namespaces here; empty if there can.

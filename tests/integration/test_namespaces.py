@@ -1,7 +1,7 @@
 """
 What only shows between two hosts: TIME_WAIT, firewalls, cables and strangers.
 
-JSREMOTE_TEST_TASKS says how many tasks go through four ports, and over one, 2,000 if
+JSREMOTE_TEST_TASKS says how many tasks go through four ports, and over one, 1,000 if
 nobody does; before a release it is 10,000 through four, and 30,000 over one, which is
 more than a host has outgoing ports.
 """
@@ -20,7 +20,7 @@ from twisted.internet.defer import Deferred, gatherResults
 from tests.integration.namespaces import PORT, Host, NamespaceTestCase, Network, alive, pause
 from tests.integration.services import FAST, PATIENCE
 
-TASKS = int(os.environ.get("JSREMOTE_TEST_TASKS", "2000"))
+TASKS = int(os.environ.get("JSREMOTE_TEST_TASKS", "1000"))
 
 # Somebody else's connection from a port, held until stdin ends.
 OUTGOING = """
@@ -97,7 +97,7 @@ class PortsTests(NamespaceTestCase):
     The callback ports of a client.
     """
 
-    timeout = 120 + TASKS // 10
+    timeout = 2 * PATIENCE + TASKS // 10
 
     async def test_fourPorts(self) -> None:
         """
