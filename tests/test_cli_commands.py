@@ -521,7 +521,7 @@ class OrderTests(AskingTestCase):
                 "/c     1      load   12    in process",
                 f"/c     1      load         lost{'':38}the remote is gone",
                 "/c     1      load         suspended",
-                "/c     1      load         set back, 2.         12:00:00",
+                "/c     1      load         set back (2)         12:00:00",
                 "/c     1      load         waits for a command  never",
                 "/c     1      load         waits for its time   2026-11-23 00:00:00",
                 "and 3 more; -n shows more of each node",

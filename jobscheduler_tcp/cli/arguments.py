@@ -8,31 +8,26 @@ C{version} answer at once.
 from __future__ import annotations
 
 import argparse
-import math
-import re
 from collections.abc import Sequence
-from functools import partial
 
-from jobscheduler_tcp.callbackhosts import callbackHost
-from jobscheduler_tcp.cli.clientarguments import Values, addClientCommands
+from jobscheduler_tcp.cli.clientarguments import addClientCommands
 from jobscheduler_tcp.cli.orderarguments import addOrderCommands
 from jobscheduler_tcp.cli.parsers import Subcommands
-
-# Where a remote listens if nobody says otherwise (the port of the public
-# examples of twistd jsremote).
-REMOTE = ("127.0.0.1", 4455)
-
-# Where a client takes commands if nobody says otherwise, as a JobScheduler.
-CLIENT = ("127.0.0.1", 4444)
-
-# The callback ports: JobScheduler takes them from 59999 downwards.
-CALLBACK_PORTS = (59999, 59900)
+from jobscheduler_tcp.cli.values import (
+    CALLBACK_PORTS,
+    REMOTE,
+    address,
+    callbackAddress,
+    pair,
+    portRange,
+    seconds,
+    shown,
+    size,
+)
 
 # An element each, of the 16,384 that a remote takes (docs/protocol/extended,
 # "Command connection"); a few are for the rest of the start.
 MAX_WORDS = 16000
-
-_SIZES = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 _DESCRIPTION = """\
 Run jobs on a remote that confirms them on a connection of its own.
@@ -153,13 +148,13 @@ def _commands() -> Subcommands:
     _addConfig(doctor, "for its process classes and callback ports")
     doctor.add_argument(
         "--callback-ports",
-        type=_ports,
+        type=portRange,
         metavar="LOW-HIGH",
         help="where the remote may connect back to (default: the file's, else 59900-59999)",
     )
     doctor.add_argument(
         "--start-timeout",
-        type=_seconds,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long to wait for the task to be confirmed (default: 60)",
@@ -221,9 +216,8 @@ def _commands() -> Subcommands:
     drain.add_argument("--no-wait", action="store_true", help="do not wait for the tasks")
     drain.add_argument("--json", action="store_true", help="one JSON object on stdout")
 
-    values = Values(partial(_address, default=CLIENT), _pair, _seconds, shown(CLIENT))
-    addClientCommands(commands, values)
-    addOrderCommands(commands, values)
+    addClientCommands(commands)
+    addOrderCommands(commands)
 
     version = commands.add_parser("version", help="say which version this is")
     version.add_argument("--json", action="store_true", help="one JSON object on stdout")
@@ -235,7 +229,7 @@ def _addRemote(parser: argparse.ArgumentParser) -> None:
         "remote",
         nargs="?",
         metavar="HOST:PORT",
-        type=_address,
+        type=address,
         default=REMOTE,
         help=f"where it listens (default: {shown(REMOTE)})",
     )
@@ -253,7 +247,7 @@ def _addWork(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--param",
         metavar="NAME=VALUE",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="a parameter; the task finds it as SCHEDULER_PARAM_NAME",
@@ -261,7 +255,7 @@ def _addWork(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--order-param",
         metavar="NAME=VALUE",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="a parameter of the order that the task works on; wins over --param",
@@ -269,7 +263,7 @@ def _addWork(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--env",
         metavar="NAME=VALUE",
-        type=_pair,
+        type=pair,
         action="append",
         default=[],
         help="a variable of the task's environment",
@@ -285,17 +279,17 @@ def _addWork(parser: argparse.ArgumentParser) -> None:
         ("--timeout", "seconds until it is killed"),
         ("--silence", "seconds without output until it is killed"),
     ):
-        group.add_argument(name, type=_seconds, default=0.0, metavar="SECONDS", help=text)
+        group.add_argument(name, type=seconds, default=0.0, metavar="SECONDS", help=text)
     group.add_argument(
         "--output-limit",
-        type=_size,
+        type=size,
         default=0,
         metavar="BYTES",
         help="bytes of output until it is killed; 10K, 5M and 1G are understood",
     )
     group.add_argument(
         "--grace",
-        type=_seconds,
+        type=seconds,
         default=5.0,
         metavar="SECONDS",
         help="from SIGTERM to SIGKILL when it is killed (default: 5)",
@@ -316,7 +310,7 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--callback-ports",
-        type=_ports,
+        type=portRange,
         default=CALLBACK_PORTS,
         metavar="LOW-HIGH",
         help="where the remote may connect back to (default: 59900-59999)",
@@ -340,14 +334,14 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
     )
     group.add_argument(
         "--hold",
-        type=_seconds,
+        type=seconds,
         default=600.0,
         metavar="SECONDS",
         help="for how long it is held (default: 600)",
     )
     group.add_argument(
         "--start-timeout",
-        type=_seconds,
+        type=seconds,
         default=60.0,
         metavar="SECONDS",
         help="how long to wait for the start to be confirmed, 0: for ever (default: 60)",
@@ -365,83 +359,9 @@ def _addClient(parser: argparse.ArgumentParser) -> None:
 def _addAdvertise(group: argparse._ActionsContainer) -> None:
     group.add_argument(
         "--advertise",
-        type=_callbackHost,
+        type=callbackAddress,
         default="",
         metavar="ADDRESS",
         help="where the remote shall connect back to, if it is another address than the one it "
         "sees us come from (NAT, two networks); its configuration has to list it for us",
     )
-
-
-def shown(address: tuple[str, int]) -> str:
-    """
-    C{HOST:PORT}, for people.
-    """
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-
-
-# ------------------------------------------------------------------ the values
-
-
-def _address(text: str, default: tuple[str, int] = REMOTE) -> tuple[str, int]:
-    """
-    C{HOST:PORT}, C{HOST}, C{:PORT} or C{[IPV6]:PORT}.
-    """
-    found = re.fullmatch(r"(?:\[([0-9A-Fa-f:.%\w]+)\]|([^:\s\[\]]*))(?::(\d{1,5}))?", text)
-    if not found or not text:
-        raise argparse.ArgumentTypeError(f"{text!r} is not HOST:PORT")
-    port = int(found[3] or default[1])
-    if not 0 < port < 65536:
-        raise argparse.ArgumentTypeError(f"{port} is no port, 1 to 65535 are")
-    return found[1] or found[2] or default[0], port
-
-
-def _pair(text: str) -> tuple[str, str]:
-    name, equals, value = text.partition("=")
-    if not name or not equals:
-        raise argparse.ArgumentTypeError(f"{text!r} is not NAME=VALUE")
-    return name, value
-
-
-def _seconds(text: str) -> float:
-    try:
-        seconds = float(text)
-    except ValueError:
-        seconds = math.nan
-    # 1e12 is the bound of the protocol; no comparison with NaN is true.
-    if not 0 <= seconds <= 1e12:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of seconds")
-    return seconds
-
-
-def _size(text: str) -> int:
-    found = re.fullmatch(r"(\d{1,18})([KMGT]?)", text.upper())
-    size = int(found[1]) * _SIZES[found[2]] if found else -1
-    if not 0 <= size < 2**63:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of bytes")
-    return size
-
-
-def _callbackHost(text: str) -> str:
-    """
-    An address where this host can be called, or none.
-    """
-    try:
-        return callbackHost(text) if text else ""
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from error
-
-
-def _ports(text: str) -> tuple[int, int]:
-    """
-    A range in either direction, or one port; the highest comes first.
-    """
-    found = re.fullmatch(r"(\d{1,5})(?:-(\d{1,5}))?", text)
-    if not found:
-        raise argparse.ArgumentTypeError(f"{text!r} is no range of ports, such as 59900-59999")
-    one, other = int(found[1]), int(found[2] or found[1])
-    # The protocol carries no port below 1024 (docs/protocol/extended, "Start").
-    if min(one, other) < 1024 or max(one, other) > 65535:
-        raise argparse.ArgumentTypeError("callback ports lie between 1024 and 65535")
-    return max(one, other), min(one, other)

@@ -13,8 +13,8 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import TypeAlias, overload
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.screen import printable
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,

@@ -6,45 +6,15 @@ tasks.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable
-from typing import NamedTuple
 
 from jobscheduler_tcp.cli.parsers import Subcommands
+from jobscheduler_tcp.cli.values import CLIENT, address, pair, seconds, shown
 
 # The words of modify_job that a person may need.
 JOB_COMMANDS = ("stop", "unstop", "start", "wake", "suspend", "continue")
 
 
-class Values(NamedTuple):
-    """
-    How values are read. (Not a dataclass, which takes 15 ms to be there.)
-
-    @ivar address: C{HOST:PORT}.
-    @ivar pair: C{NAME=VALUE}.
-    @ivar seconds: a number of seconds.
-    @ivar default: where a client is, if nobody says otherwise.
-    """
-
-    address: Callable[[str], tuple[str, int]]
-    pair: Callable[[str], tuple[str, str]]
-    seconds: Callable[[str], float]
-    default: str
-
-    def addTo(self, parser: argparse.ArgumentParser) -> None:
-        """
-        Add what all commands to a client have.
-        """
-        parser.set_defaults(remote=self.address(self.default))
-        parser.add_argument(
-            "--client",
-            metavar="HOST:PORT",
-            type=self.address,
-            help=f"where the client takes commands (default: {self.default})",
-        )
-        parser.add_argument("--json", action="store_true", help="JSON on stdout")
-
-
-def addClientCommands(commands: Subcommands, values: Values) -> None:
+def addClientCommands(commands: Subcommands) -> None:
     """
     Add the subcommands.
     """
@@ -55,8 +25,8 @@ def addClientCommands(commands: Subcommands, values: Values) -> None:
         "that of the task, as of jsremote run. Ctrl-C ends the waiting, and not the task.",
     )
     _addJob(start)
-    _addClient(start, values)
-    addParameters(start, values, "a parameter beyond those of the job, or instead of one")
+    addClient(start, positional=True)
+    addParameters(start, "a parameter beyond those of the job, or instead of one")
     addAt(start)
     start.add_argument(
         "--wait", action="store_true", help="wait for its end, and tell on stderr how it stands"
@@ -71,7 +41,7 @@ def addClientCommands(commands: Subcommands, values: Values) -> None:
     )
     _addJob(modify)
     modify.add_argument("command", metavar="COMMAND", choices=JOB_COMMANDS, help=_or(JOB_COMMANDS))
-    _addClient(modify, values)
+    addClient(modify, positional=True)
 
     kill = commands.add_parser(
         "kill",
@@ -79,10 +49,10 @@ def addClientCommands(commands: Subcommands, values: Values) -> None:
         description="Have a client end a task: at once, or take it out of its queue.",
     )
     _addTask(kill)
-    _addClient(kill, values)
+    addClient(kill, positional=True)
     kill.add_argument(
         "--grace",
-        type=values.seconds,
+        type=seconds,
         metavar="SECONDS",
         help="from SIGTERM to SIGKILL (default: SIGKILL at once)",
     )
@@ -91,7 +61,7 @@ def addClientCommands(commands: Subcommands, values: Values) -> None:
         "log", help="print the log of a task", description="Print the log of a task of a client."
     )
     _addTask(log)
-    _addClient(log, values)
+    addClient(log, positional=True)
     log.add_argument("-f", "--follow", action="store_true", help="go on until the task is over")
 
     history = commands.add_parser(
@@ -99,7 +69,7 @@ def addClientCommands(commands: Subcommands, values: Values) -> None:
         help="ask a client which tasks are over",
         description="Ask a client which tasks are over, the latest first.",
     )
-    _addClient(history, values)
+    addClient(history, positional=True)
     history.add_argument("--job", default="", metavar="JOB", help="of this job alone")
     history.add_argument(
         "-n", "--count", type=_few, default=20, metavar="COUNT", help="how many (default: 20)"
@@ -113,17 +83,43 @@ def addClientCommands(commands: Subcommands, values: Values) -> None:
         help="ask a client who has which callback port",
         description="Ask the command port of a client for the state of its callback ports.",
     )
-    _addClient(ports, values)
+    addClient(ports, positional=True)
 
 
-def addParameters(parser: argparse.ArgumentParser, values: Values, help: str) -> None:
+def addClient(parser: argparse.ArgumentParser, *, positional: bool = False) -> None:
+    """
+    Add what all commands to a client have.
+
+    @param positional: whether the client may also be said without C{--client}.
+    """
+    if positional:
+        parser.add_argument(
+            "remote",
+            nargs="?",
+            metavar="HOST:PORT",
+            type=_address,
+            default=CLIENT,
+            help="the same as --client",
+        )
+    else:
+        parser.set_defaults(remote=CLIENT)
+    parser.add_argument(
+        "--client",
+        metavar="HOST:PORT",
+        type=_address,
+        help=f"where the client takes commands (default: {shown(CLIENT)})",
+    )
+    parser.add_argument("--json", action="store_true", help="JSON on stdout")
+
+
+def addParameters(parser: argparse.ArgumentParser, help: str) -> None:
     """
     Add parameters, which may be several.
     """
     parser.add_argument(
         "--param",
         metavar="NAME=VALUE",
-        type=values.pair,
+        type=pair,
         action="append",
         default=[],
         help=f"{help}; may be repeated",
@@ -151,16 +147,8 @@ def number(text: str) -> int:
     return int(text)
 
 
-def _addClient(parser: argparse.ArgumentParser, values: Values) -> None:
-    parser.add_argument(
-        "remote",
-        nargs="?",
-        metavar="HOST:PORT",
-        type=values.address,
-        default=values.address(values.default),
-        help="the same as --client",
-    )
-    values.addTo(parser)
+def _address(text: str) -> tuple[str, int]:
+    return address(text, CLIENT)
 
 
 def _addJob(parser: argparse.ArgumentParser) -> None:

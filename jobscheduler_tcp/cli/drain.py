@@ -9,9 +9,9 @@ import json
 import sys
 import time
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import answerOf, ask, question, stateOf
 from jobscheduler_tcp.cli.screen import Progress, isLively
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.errors import CommandRefused, ConnectionClosed
 from jobscheduler_tcp.wire.documents import Element
 

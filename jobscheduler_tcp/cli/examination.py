@@ -21,11 +21,11 @@ from twisted.logger import LogEvent, LogLevel, formatEvent
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.diagnosis import ClockOffset, Diagnosis, Verdict, roundTrips
 from jobscheduler_tcp.cli.reasons import NEXT_STEP
 from jobscheduler_tcp.cli.run import routeTo
 from jobscheduler_tcp.cli.taskleg import PROGRAM, WAY_BACK, TaskLegs, notAuthorised
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.client.callbackmodes import AUTO
 from jobscheduler_tcp.client.command import CommandClientFactory, CommandClientProtocol
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT

@@ -9,7 +9,6 @@ import re
 import sys
 import time
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import (
     EX_SOFTWARE,
     answerOf,
@@ -19,6 +18,7 @@ from jobscheduler_tcp.cli.asking import (
     question,
 )
 from jobscheduler_tcp.cli.screen import drawn, shortTime
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.client.lines import readable
 from jobscheduler_tcp.wire.documents import Element
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 import argparse
 import re
 
-from jobscheduler_tcp.cli.clientarguments import Values, addAt, addParameters, number
+from jobscheduler_tcp.cli.clientarguments import addAt, addClient, addParameters, number
 from jobscheduler_tcp.cli.parsers import Subcommands
 
 
-def addOrderCommands(commands: Subcommands, values: Values) -> None:
+def addOrderCommands(commands: Subcommands) -> None:
     """
     Add the subcommands.
     """
@@ -26,8 +26,8 @@ def addOrderCommands(commands: Subcommands, values: Values) -> None:
     add.add_argument(
         "id", nargs="?", metavar="ID", default="", help="its name (default: the next number)"
     )
-    values.addTo(add)
-    addParameters(add, values, "a parameter of the order")
+    addClient(add)
+    addParameters(add, "a parameter of the order")
     add.add_argument("--state", default="", help="where it begins (default: the first node)")
     add.add_argument("--end-state", default="", metavar="STATE", help="where it ends")
     _addProperties(add)
@@ -48,7 +48,7 @@ def addOrderCommands(commands: Subcommands, values: Values) -> None:
     orders.add_argument(
         "chain", nargs="?", metavar="CHAIN", type=_path, default="", help="of this one alone"
     )
-    values.addTo(orders)
+    addClient(orders)
     orders.add_argument(
         "--history", action="store_true", help="those that are over, the latest first"
     )
@@ -67,8 +67,8 @@ def addOrderCommands(commands: Subcommands, values: Values) -> None:
         description="Change an order. What is not said stays as it is.",
     )
     _addOrder(modify)
-    values.addTo(modify)
-    addParameters(modify, values, "a parameter of the order, beside those it has")
+    addClient(modify)
+    addParameters(modify, "a parameter of the order, beside those it has")
     modify.add_argument("--state", default="", help="send it there")
     modify.add_argument("--end-state", default="", metavar="STATE", help="where it ends")
     _addProperties(modify)
@@ -90,7 +90,7 @@ def addOrderCommands(commands: Subcommands, values: Values) -> None:
         description="Take an order out of its job chain; a task that works on it runs to its end.",
     )
     _addOrder(remove)
-    values.addTo(remove)
+    addClient(remove)
 
 
 def _addChain(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,6 @@ import argparse
 import json
 from collections.abc import Iterator
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import (
     EX_SOFTWARE,
     EX_TEMPFAIL,
@@ -22,6 +21,7 @@ from jobscheduler_tcp.cli.asking import (
     question,
 )
 from jobscheduler_tcp.cli.screen import drawn, shortTime
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.cli.waiting import Waiting, statusOf
 from jobscheduler_tcp.client.lines import readable
 from jobscheduler_tcp.outcome import Outcome, Reason
@@ -232,7 +232,7 @@ def _how(order: dict[str, str]) -> Iterator[str]:
     elif order.get("task"):
         yield "in process"
     elif order.get("setback"):
-        yield f"set back, {order.get('setback_count', '')}."
+        yield f"set back ({order.get('setback_count', '')})"
     elif order.get("at") == "never":
         yield "waits for a command"
     elif order.get("at"):

@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import EX_SOFTWARE, complain, plain, stateOf
 from jobscheduler_tcp.cli.screen import Draw, columns, drawn
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.wire.documents import Element
 
 

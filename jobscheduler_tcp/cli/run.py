@@ -21,10 +21,10 @@ from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import ILogObserver, LogEvent, LogLevel, formatEvent, globalLogBeginner
 from zope.interface import implementer
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.reasons import asJSON, oneLine, signalName, told
 from jobscheduler_tcp.cli.session import Session, statusOfBroken
 from jobscheduler_tcp.cli.streams import Hand, hasInput, occupyStandardDescriptors
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT
 from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen

@@ -7,9 +7,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import plain, stateOf
 from jobscheduler_tcp.cli.screen import Draw, columns, drawn, printable, shortTime
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.wire.documents import Element
 
 # What nearly every row says, and what others of the same row say as well.

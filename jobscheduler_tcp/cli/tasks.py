@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Sequence
 
-from jobscheduler_tcp.cli.arguments import shown
 from jobscheduler_tcp.cli.asking import (
     EX_SOFTWARE,
     answerOf,
@@ -19,6 +18,7 @@ from jobscheduler_tcp.cli.asking import (
     plain,
     question,
 )
+from jobscheduler_tcp.cli.values import shown
 from jobscheduler_tcp.cli.waiting import Waiting, showTask, statusOf, told
 from jobscheduler_tcp.client.lines import readable
 

@@ -9,7 +9,6 @@ import time
 from collections.abc import Callable
 from datetime import datetime
 
-from jobscheduler_tcp.cli.arguments import CLIENT, shown
 from jobscheduler_tcp.cli.asking import (
     EX_SOFTWARE,
     Address,
@@ -20,6 +19,7 @@ from jobscheduler_tcp.cli.asking import (
     question,
 )
 from jobscheduler_tcp.cli.screen import Progress, isLively
+from jobscheduler_tcp.cli.values import CLIENT, shown
 from jobscheduler_tcp.client.lines import readable
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.wire.documents import Element
