@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client import verdicts
 from jobscheduler_tcp.client.connection import CommandConnection
-from jobscheduler_tcp.client.jobcore import SIGTERM, JobCore
+from jobscheduler_tcp.client.jobcore import JobCore
+from jobscheduler_tcp.client.jobhands import SIGTERM
 from jobscheduler_tcp.client.jobinputs import JobInputs
 from jobscheduler_tcp.client.means import Means
 from jobscheduler_tcp.client.ports import CallbackPort

@@ -1,20 +1,16 @@
 """
-What a job has in its hands, and what it does with it; when it does what stands
-in L{client.job}.
+How a job comes to its task: its turn, what its remote speaks, a way to be
+confirmed, and the start. When it does what stands in L{client.job}.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from secrets import token_bytes
-from typing import cast
 from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.protocol import ServerFactory
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client import verdicts
@@ -22,169 +18,35 @@ from jobscheduler_tcp.client.callback import CallbackFactory
 from jobscheduler_tcp.client.callbackmodes import BLOCKED
 from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.classictask import ClassicListener
-from jobscheduler_tcp.client.comingback import ComingBack
-from jobscheduler_tcp.client.connection import ATTACH, CommandConnection
-from jobscheduler_tcp.client.hearing import Hearing
-from jobscheduler_tcp.client.jobinputs import JobInputs, JobListener
-from jobscheduler_tcp.client.means import Means
+from jobscheduler_tcp.client.connection import ATTACH
+from jobscheduler_tcp.client.jobhands import JobHands
 from jobscheduler_tcp.client.ports import CallbackPort
-from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
+from jobscheduler_tcp.client.processclass import Dialect
 from jobscheduler_tcp.client.standing import StandingProtocol, StandingTask
 from jobscheduler_tcp.client.standings import StandingConnection
-from jobscheduler_tcp.client.taskchannel import TaskChannel
-from jobscheduler_tcp.client.taskkey import Lasting, TaskKey
+from jobscheduler_tcp.client.taskkey import TaskKey
 from jobscheduler_tcp.errors import (
     CommandRefused,
-    ConnectionClosed,
     NoConfirmation,
     NotExpressible,
-    NotStarted,
 )
-from jobscheduler_tcp.interfaces import IConfirmationReceiver, IStartWitness
 from jobscheduler_tcp.messages import (
     Answer,
     CallbackMode,
-    KillTask,
     StartTask,
-    TaskEnded,
-    TaskKilled,
     TaskRefused,
     TaskStarted,
-    Work,
 )
-from jobscheduler_tcp.outcome import Outcome, Reason
+from jobscheduler_tcp.outcome import Outcome
 from jobscheduler_tcp.proof import TOKEN_SIZE
 
-SIGTERM = 15
 
-
-class JobCore:
+class JobCore(JobHands):
     """
-    What a job has in its hands.
-
-    @ivar placed: whether it has a place in the process class.
-    @ivar asked: whether the task was asked for.
-    @ivar mode: how it shall be confirmed.
-    @ivar sharedPort: the callback port, where it is not the task's own.
-    @ivar answered: whether no answer to the start can tell any more that the
-        task was not started.
-    @ivar acknowledged: whether the end was.
-    @ivar gone: whether the remote's connection is closed.
-    @ivar lasting: what the remote does with the task when we are gone.
-    @ivar key: what it takes to come back, C{None} where nobody can.
-    @ivar comingBack: the attempts to do so, C{None} while there are none.
-    @ivar givenUp: whether nobody wants the task any more.
+    What a job does until its task runs.
     """
 
-    # As many attributes would take five times the memory in a dict.
-    __slots__ = (
-        "_blocked",
-        "_onGone",
-        "_parted",
-        "_retried",
-        "_retrying",
-        "_timer",
-        "_tried",
-        "_witness",
-        "acknowledged",
-        "answer",
-        "answered",
-        "asked",
-        "classic",
-        "comingBack",
-        "connection",
-        "deadline",
-        "done",
-        "end",
-        "givenUp",
-        "gone",
-        "hearing",
-        "inputs",
-        "key",
-        "lasting",
-        "listener",
-        "means",
-        "mode",
-        "outcome",
-        "place",
-        "placed",
-        "port",
-        "portWait",
-        "processClass",
-        "sharedPort",
-        "start",
-        "started",
-        "task",
-        "token",
-        "work",
-    )
-
-    inputs: JobInputs
-    hearing: Hearing
-    _log = Logger()
-
-    def __init__(
-        self,
-        task: str,
-        means: Means,
-        processClass: ProcessClass,
-        connection: CommandConnection,
-        work: Work,
-        *,
-        done: Deferred[Outcome],
-        onGone: Callable[[], None],
-        deadline: float = 0.0,
-        lasting: Lasting | None = None,
-    ) -> None:
-        self.task = task
-        self.means = means
-        self.processClass = processClass
-        self.connection = connection
-        self.work = work
-        self.deadline = deadline
-        self.done = done
-        self.outcome: Outcome | None = None
-        self.started: Deferred[TaskStarted] | None = None
-        self.place: Deferred[None] | None = None
-        self.placed = False
-        self.listener: JobListener | None = None
-        self.token = bytes(TOKEN_SIZE)
-        self.classic: ClassicCommandConnection | None = None
-        self.portWait: Deferred[None] | None = None
-        self.port: CallbackPort | None = None
-        self.answer: Deferred[Answer] | None = None
-        self.asked = False
-        self.answered = False
-        self.mode = CallbackMode.OWN
-        self.sharedPort = 0
-        self.start: TaskStarted | None = None
-        self.end: TaskEnded | None = None
-        self.acknowledged = False
-        self.gone = False
-        self.lasting = means.lasting if lasting is None else lasting
-        self.key: TaskKey | None = None
-        self.comingBack: ComingBack | None = None
-        self.givenUp = False
-        self._onGone: Callable[[], None] | None = onGone
-        self._timer: IDelayedCall | None = None
-        self._tried: list[CallbackMode] = []
-        self._blocked: Outcome | None = None  # why the first of them did not work
-        self._retried = self._retrying = self._parted = False
-
-    def enter(self, inputs: JobInputs, receiver: IConfirmationReceiver | None) -> None:
-        """
-        Belong to a machine.
-        """
-        self.inputs = inputs
-        self.hearing = Hearing(inputs, receiver)
-        self._witness = receiver if IStartWitness.providedBy(receiver) else None
-
-    @property
-    def pid(self) -> int:
-        """
-        Of the task's program, 0 if it is not known to run.
-        """
-        return self.start.pid if self.start is not None else 0
+    __slots__ = ()
 
     def queue(self) -> None:
         """
@@ -422,7 +284,7 @@ class JobCore:
                 hold=lasting.seconds,
                 secret=self.key.secret,
             )
-        self.answer = self._requests.request(start)
+        self.answer = self.requests.request(start)
         self.answer.addCallbacks(self._answered, self._notAnswered)
 
     def mayRun(self) -> None:
@@ -431,10 +293,6 @@ class JobCore:
         """
         if self.classic is None and self.answer is not None:
             self.connection.pin(self.answer)
-
-    @property
-    def _requests(self) -> CommandConnection | ClassicCommandConnection:
-        return self.connection if self.classic is None else self.classic
 
     def _answered(self, answer: Answer) -> None:
         if not isinstance(answer, TaskRefused):
@@ -499,202 +357,3 @@ class JobCore:
         )
         if self.started is not None:
             self.started.callback(message)
-
-    # ------------------------------------------------------- after a connection broke
-
-    def comeBack(self, verdict: Outcome) -> None:
-        """
-        Have the task confirmed on another connection.
-
-        @param verdict: how it comes out if that is not possible.
-        """
-        listener = self.listener
-        channel = None
-        if isinstance(listener, (CallbackFactory, StandingTask)):
-            channel = listener.channel
-        unwanted = self.givenUp or (channel is not None and channel.givenUp)
-        if self.key is None or unwanted or verdict.reason is not Reason.LOST:
-            self.giveUp()
-            self.inputs.hopeless(verdict)
-            return
-        self._return(channel or TaskChannel(self.task, self.hearing, lasting=True), verdict)
-
-    def resume(self, stdout: int, stderr: int) -> None:
-        """
-        Come back for a task of another life, of which so much output is there.
-        """
-        if self.key is None:
-            self.inputs.hopeless(Outcome(Reason.LOST, "no remote holds the task for this client"))
-            return
-        text = "the remote that has the task could not be reached"
-        channel = TaskChannel(self.task, self.hearing, lasting=True, stdout=stdout, stderr=stderr)
-        self.processClass.occupy()
-        self.placed = self.asked = True
-        self.mode = self.processClass.callback.best
-        self.hearing.lasting = True
-        self._return(channel, Outcome(Reason.LOST, text))
-
-    def _return(self, channel: TaskChannel, verdict: Outcome) -> None:
-        assert self.key is not None
-        self.stopTimer()
-        self.withdraw()
-        seconds = self.lasting.seconds
-        self.comingBack = ComingBack(self, self.key, channel, verdict, seconds)
-        self.comingBack.begin()
-
-    def cameBack(self) -> None:
-        """
-        The task is confirmed again: it stands where it stood.
-        """
-        self.comingBack = None
-        self.gone = False
-        if self.end is not None:
-            self.inputs.returnedEnded()
-        elif self.start is not None:
-            self.inputs.returnedRunning()
-        else:
-            self.inputs.returned()
-
-    def awaitStart(self) -> None:
-        """
-        The remote will tell of the start, or of the end.
-        """
-        self.answered = True
-        self.setTimer(self.means.startTimeout)
-
-    def giveUp(self) -> None:
-        """
-        Have the remote kill a task that it would hold for us, if it can be told.
-        """
-        if self.key is not None and self.asked:
-            killed: Deferred[TaskKilled] = Deferred()
-            killed.addErrback(lambda _: None)
-            self.requestKill(SIGTERM, self.work.grace, killed)
-
-    def requestKill(self, signal: int, grace: float, result: Deferred[TaskKilled]) -> None:
-        """
-        Have the remote kill the task.
-        """
-        if isinstance(self.listener, ClassicListener):
-            self.listener.killing()
-        killed = self._requests.request(KillTask(0, self.task, signal, grace))
-        # The connection lets no other answer through.
-        cast("Deferred[TaskKilled]", killed).addCallbacks(result.callback, result.errback)
-
-    def killOrHangUp(self) -> None:
-        """
-        End the task by whatever way is left: the remote kills it, too, when its
-        connection breaks.
-        """
-        result: Deferred[TaskKilled] = Deferred()
-        result.addErrback(self._notKilled)
-        self.requestKill(SIGTERM, self.work.grace, result)
-
-    def hangUp(self) -> None:
-        """
-        Drop whoever is connected.
-        """
-        if self.listener is not None:
-            self.listener.abort()
-
-    def _notKilled(self, reason: Failure) -> None:
-        if self.outcome is not None:
-            return  # it was over before the answer came
-        self._log.warn(
-            "Task {task} cannot be killed, its connection is dropped: {error}",
-            task=self.task,
-            error=reason.getErrorMessage(),
-        )
-        self.givenUp = True
-        if self.comingBack is not None:
-            text = f"it could not be killed: {reason.getErrorMessage()}"
-            self.inputs.hopeless(Outcome(Reason.LOST, text, pid=self.pid))
-        else:
-            self.hangUp()
-
-    def setTimer(self, seconds: float) -> None:
-        """
-        Be overdue then.
-        """
-        self.stopTimer()
-        self._timer = self.means.clock.callLater(seconds, self._overdue)
-
-    def stopTimer(self) -> None:
-        """
-        Not be overdue any more.
-        """
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-
-    def _overdue(self) -> None:
-        self._timer = None
-        self.inputs.overdue()
-
-    def withdraw(self) -> None:
-        """
-        Need no answer any more.
-        """
-        if self.answer is not None:
-            self._requests.withdraw(self.answer)
-            self.answer = None
-
-    def finish(self, outcome: Outcome) -> None:
-        """
-        Give everything back, and tell.
-        """
-        self.outcome = outcome
-        self.stopTimer()
-        comingBack, self.comingBack = self.comingBack, None
-        if comingBack is not None:
-            comingBack.stop()
-        self.withdraw()
-        for waiting in (self.place, self.portWait):
-            if waiting is not None:
-                waiting.cancel()
-        if not self.acknowledged:
-            self.hangUp()
-        self._log.info(
-            "Task {task} is over: {ending}",
-            task=self.task,
-            ending=verdicts.told(outcome),
-            outcome=outcome,
-        )
-        isGone = self.listener is None or self.listener.proven is None or self.gone
-        if isGone:
-            self.close()
-        if self.placed:
-            self.processClass.release()
-        if self._witness is not None and not outcome.reason.mayHaveRun:
-            self._witness.startReturned(self.task)
-        self.hearing.lastWord(Failure(ConnectionClosed(str(outcome.reason))))
-        if self.started is not None and self.start is None:
-            self.started.errback(NotStarted(outcome.reason, outcome.text))
-        if not self.done.called:  # by who cancelled it, and knows
-            self.done.callback(outcome)
-        if isGone:
-            self.part()
-
-    def close(self) -> None:
-        """
-        Give the port back: nobody is connected to it any more.
-        """
-        if self.port is not None:
-            self.port.release()
-        if self.classic is not None:
-            self.classic.close()
-        onGone, self._onGone = self._onGone, None
-        if onGone is not None:
-            onGone()
-
-    def part(self) -> None:
-        """
-        Nothing more will be heard: forget who knows us. The garbage collector
-        would find that in the end, and take a tenth of the client's time for it.
-        """
-        if not self._parted:
-            self._parted = True
-            self.listener = None
-            if self.port is not None:
-                self.sharedPort, self.port = self.port.number, None
-            del self.inputs, self.hearing
