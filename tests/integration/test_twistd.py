@@ -27,9 +27,6 @@ from jobscheduler_tcp.tap import Options, listen, serviceOf
 from tests.integration.freeports import freePorts
 from tests.integration.services import PATIENCE, Program, ServiceTestCase, ask, portOf
 
-# Seconds from SIGTERM to the end of a service whose tasks obey.
-STOPPING = 10
-
 JOBS = """\
 <spooler>
   <config>
@@ -212,7 +209,7 @@ class TwistdTests(ServiceTestCase):
         child = self.watch(int((await client.says("child=([0-9]+)"))[1]))
         remote.signal("TERM")
         # twistd dies of the signal that ended it, after all was done.
-        self.assertEqual(await remote.exits(STOPPING), -signal.SIGTERM)
+        self.assertEqual(await remote.exits(), -signal.SIGTERM)
         self.assertTrue(await self.isOver(child, 0))
         await client.says(r"Task 1 of job sleep is over: killed .*")
         self.assertNotIn(b"Traceback", remote.output + client.output)
@@ -226,7 +223,7 @@ class TwistdTests(ServiceTestCase):
         await ask(port, '<start_job job="/sleep"/>')
         child = self.watch(int((await client.says("child=([0-9]+)"))[1]))
         client.signal("TERM")
-        self.assertEqual(await client.exits(STOPPING), -signal.SIGTERM)
+        self.assertEqual(await client.exits(), -signal.SIGTERM)
         self.assertFalse(await self.isOver(child, 0))
         remote.signal("TERM")
         self.assertTrue(await self.isOver(child, PATIENCE))
