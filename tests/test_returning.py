@@ -9,6 +9,7 @@ from dataclasses import replace
 from hashlib import sha256
 from signal import SIGTERM
 from typing import Any
+from uuid import UUID
 
 from twisted.internet.defer import Deferred
 
@@ -33,6 +34,7 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.caller import PROOF_TIMEOUT
 from jobscheduler_tcp.remote.holding import MOST_KEPT
+from jobscheduler_tcp.remote.starts import MEMORY
 from jobscheduler_tcp.remote.task import INPUT_WINDOW
 from jobscheduler_tcp.testing import FakeProcess
 from tests.listener import TASK, TOKEN, Listener, ListenerPort
@@ -453,6 +455,47 @@ class TimeTests(ReturningTestCase):
                 self.clock.advance(3)
                 self.stop()
 
+    def test_tooLate(self) -> None:
+        """
+        To a task that is being killed because nobody is waited for, nobody comes
+        back any more: there he would wait for ever for the end.
+        """
+        for stops in (False, True):
+            with self.subTest(stops=stops):
+                self.begin(mostHold=HOLD if stops else 0.0)
+                self.port = self.listen(acknowledges=False)
+                self.start(START)
+                self.first = self.port.caller
+                [process] = self.launcher.launched
+                process.start()
+                process.ignores.add(SIGTERM)
+                if stops:
+                    stopped = self.service.stopService()
+                self.leave()
+                self.assertNotEqual(process.kills, [])
+                ListenerPort(self.client, BACK, token=AGAIN)
+                refused = self.refused(self.message())
+                self.assertEqual((refused.reason, refused.held), (Reason.LOST, False))
+                self.network.advance(3)
+                if stops:
+                    self.assertIsNone(self.successResultOf(stopped))
+                else:
+                    self.stop()
+
+    def test_stopsAfterHold(self) -> None:
+        """
+        A remote that stops while a task is being killed whose client did not come
+        back in time ends like any other.
+        """
+        process = self.run_()
+        process.ignores.add(SIGTERM)
+        self.leave()
+        self.clock.advance(HOLD)
+        stopped = self.service.stopService()
+        self.network.advance(3)
+        self.assertIsNone(self.successResultOf(stopped))
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
     def test_stop(self) -> None:
         """
         A remote that stops waits for no client.
@@ -654,6 +697,21 @@ class UnknownTests(ReturningTestCase):
         late = self.refusal(START)
         self.assertEqual(late.reason, Reason.NOT_STARTED)
         self.assertEqual(self.launcher.launched, [])
+        self.stop()
+
+    def test_forgotten(self) -> None:
+        """
+        A task that ran so long ago that its start is forgotten is never said not
+        to have run: it would run once more.
+        """
+        process = self.run_()
+        process.end(0)
+        self.leave()
+        self.clock.advance(HOLD)
+        self.clock.advance(MEMORY + 1)
+        other = AttachTask(6, str(UUID(int=7)), BACK, AGAIN, 0, 0, SECRET, self.service.instance)
+        self.assertEqual(self.refused(other).reason, Reason.NOT_STARTED)
+        self.assertEqual(self.refused(self.message()).reason, Reason.LOST)
         self.stop()
 
     def test_otherInstance(self) -> None:

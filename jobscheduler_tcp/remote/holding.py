@@ -162,7 +162,8 @@ class Hold:
         """
         self.away = True
         self._setTimer()
-        return self._timer is not None
+        self.lost = self._timer is None
+        return not self.lost
 
     def returned(self, stdout: int, stderr: int) -> None:
         """
@@ -203,6 +204,7 @@ class Hold:
         Wait for nobody from now on.
         """
         self._seconds = 0.0
+        self.lost = self.lost or self.away
         self._stopTimer()
         attempt, self.attempt = self.attempt, None
         if attempt is not None:

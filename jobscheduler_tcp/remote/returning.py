@@ -168,7 +168,11 @@ class Returns:
     def _unknown(self, message: AttachTask) -> AttachRefused:
         reason, text = Reason.LOST, "the remote was started anew, and does not know of it"
         if message.instance == self._instance:
-            reason, text = Reason.NOT_STARTED, "the remote never heard of it, and will not start it"
+            if self._starts.mayBeForgotten(message.task):
+                text = "it was over so long ago that the remote does not know of it any more"
+            else:
+                reason = Reason.NOT_STARTED
+                text = "the remote never heard of it, and will not start it"
         if not self._starts.forbid(TaskRefused(0, message.task, reason, text)):
             text = "too many starts of one day"
             return replace(lost(message, Reason.REJECTED_CAPACITY, text), held=True)

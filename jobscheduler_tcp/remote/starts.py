@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from jobscheduler_tcp.messages import StartTask, TaskRefused, TaskTaken
 from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.remote.forgotten import Forgotten
 
 # How long a start is remembered after the end of its task, and how many at
 # most. Beyond that the first to end are forgotten earlier, for with 24 hours for
@@ -56,6 +57,7 @@ class Starts:
         # Since each is remembered for the same time, the first to end is the
         # first to be forgotten.
         self._over: deque[tuple[float, str]] = deque()
+        self._forgotten = Forgotten()
 
     def full(self) -> bool:
         """
@@ -66,8 +68,18 @@ class Starts:
             memory = SHORTEST_MEMORY if len(self._starts) >= self._most else MEMORY
             if self._over[0][0] + memory > now:
                 break
-            del self._starts[self._over.popleft()[1]]
+            self._forget(self._over.popleft()[1])
         return len(self._starts) >= self._most
+
+    def _forget(self, task: str) -> None:
+        if isinstance(self._starts.pop(task).answer, TaskTaken):
+            self._forgotten.add(task)
+
+    def mayBeForgotten(self, task: str) -> bool:
+        """
+        Whether a start that is not known may have been obeyed, long ago.
+        """
+        return task in self._forgotten
 
     def again(self, message: StartTask) -> Deferred[StartAnswer] | None:
         """

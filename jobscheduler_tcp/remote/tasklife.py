@@ -278,6 +278,7 @@ def _tooLateToTake(task: TaskInputs, steps: Steps) -> None:
 
 # The client, a stop, or a timer of before may still be heard of.
 _abandoned.upon(TaskInputs.stop).loop().returns(None)
+_abandoned.upon(TaskInputs.callbackLost).loop().returns(None)
 _confirmingEnd.upon(TaskInputs.stop).loop().returns(None)
 _over.upon(TaskInputs.stop).loop().returns(None)
 _over.upon(TaskInputs.callbackFailed).loop().returns(None)
