@@ -157,6 +157,13 @@ class Spawner:
         self._hangUp()
         return self._exited
 
+    def giveUp(self) -> None:
+        """
+        Wait no longer for starts that it was asked for.
+        """
+        if self._starts:
+            self._lost()
+
     def fileno(self) -> int:
         """
         See C{IReadDescriptor}.
@@ -227,7 +234,7 @@ class Spawner:
 
     def _lost(self) -> None:
         """
-        It was killed.
+        It was killed, or does nothing any more.
         """
         if self._connection.fileno() < 0:
             return

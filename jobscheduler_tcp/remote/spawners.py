@@ -12,6 +12,7 @@ from collections.abc import Callable
 from itertools import count
 from operator import attrgetter
 
+from twisted.internet.interfaces import IDelayedCall
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
@@ -21,6 +22,9 @@ from jobscheduler_tcp.remote import spawning
 from jobscheduler_tcp.remote.exits import POLL_INTERVAL
 from jobscheduler_tcp.remote.program import Pipes, Program
 from jobscheduler_tcp.remote.spawner import PATIENCE, IStarting, Spawner, Start
+
+# Seconds that starts under way have when the launcher is stopped.
+STARTING = 5.0
 
 # With fewer tasks beside it, one is started sooner by ourselves: a message there
 # and one back take as long as there is to be gained.
@@ -54,6 +58,8 @@ class Spawners:
         self._execute = execute
         self._numbers = count()
         self._spawners: list[Spawner] = []
+        self._leaving: list[Spawner] = []
+        self._hurry: IDelayedCall | None = None
         self._waiting: deque[Start] = deque()
 
     def start(self, program: Program, stdin: bool, process: IStarting, living: int) -> bool:
@@ -82,9 +88,10 @@ class Spawners:
 
     def refuse(self, error: LaunchFailed) -> None:
         """
-        Start nothing more.
+        Start nothing more, and soon wait no longer for what is being started.
         """
         self._most = 0
+        self._hurry = self._reactor.callLater(STARTING, self._giveUp)
         waiting, self._waiting = self._waiting, deque()
         for start in waiting:
             self._refuse(start, error)
@@ -102,9 +109,16 @@ class Spawners:
         """
         Have them exit.
         """
-        spawners, self._spawners = self._spawners, []
+        if self._hurry is not None and self._hurry.active():
+            self._hurry.cancel()
+        spawners = [*self._spawners, *self._leaving]
+        self._spawners = []
         for stopped in [spawner.stop() for spawner in spawners]:
             await stopped
+
+    def _giveUp(self) -> None:
+        for spawner in list(self._spawners):
+            spawner.giveUp()
 
     def _more(self) -> None:
         try:
@@ -121,6 +135,8 @@ class Spawners:
     def _gone(self, spawner: Spawner) -> None:
         if spawner in self._spawners:
             self._spawners.remove(spawner)
+            self._leaving.append(spawner)
+            spawner.stop().addCallback(lambda _: self._leaving.remove(spawner))
             if not spawner.proved:
                 self._without("it exited at once")
             self._fill()

@@ -661,7 +661,7 @@ class SpawnedTests(LauncherTests):
         os.kill(pid, signal.SIGCONT)
         await stopped
         for watcher in watchers[:WINDOW]:
-            self.assertEqual((await watcher.ended).signal, signal.SIGTERM)
+            self.assertIn((await watcher.ended).signal, (signal.SIGTERM, signal.SIGKILL))
         for watcher in watchers[WINDOW:]:
             await self.assertFailure(watcher.started, LaunchFailed)
         self.assertFalse(isAlive(pid))
@@ -682,6 +682,19 @@ class SpawnedTests(LauncherTests):
         os.kill(pid, signal.SIGCONT)
         await stopped
         self.assertEqual((await watcher.ended).signal, signal.SIGTERM)
+
+    async def test_stopWithoutAnswer(self) -> None:
+        """
+        Nor does a launcher wait for ever, when it is stopped, for a process that
+        does nothing any more.
+        """
+        self.patch(spawners, "STARTING", 0.1)
+        pid = await self.begin()
+        os.kill(pid, signal.SIGSTOP)
+        _, watcher = self.launch("true")
+        await self.launcher.stop()
+        await self.assertFailure(watcher.started, LaunchLost)
+        self.assertFalse(isAlive(pid))
 
     async def test_noProcess(self) -> None:
         """
