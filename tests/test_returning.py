@@ -137,7 +137,11 @@ class HeldTests(ReturningTestCase):
         self.network.flush()
         self.leave()
         process.print(OUT, b"three ")
+        task = self.service._tasks[TASK]
+        self.assertEqual(task.describe()["state"], "held")
         back = self.comeBack(4, 0)
+        self.assertEqual(task.describe()["state"], "running")
+        self.assertEqual(task.describe()["client"], f"{CLIENT}:{BACK}")
         process.print(OUT, b"four")
         process.end(7)
         self.network.flush()

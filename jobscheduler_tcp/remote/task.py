@@ -173,10 +173,11 @@ class Task:
         Tell people how it stands, in JobScheduler's words.
         """
         steps = self._steps
+        isHeld = steps.hold is not None and steps.hold.away
         described = {
             "task": str(steps.number),
             "uuid": self.id,
-            "state": steps.state,
+            "state": "held" if isHeld else steps.state,
             "client": f"{steps.host}:{steps.port}",
         }
         if steps.pid:
