@@ -141,6 +141,8 @@ class ConfirmationChannels:
         what was acknowledged, as in the last L{ListenerProof} said or heard.
     """
 
+    __slots__ = ("_decoder", "_handshake", "_role", "_tasks", "proven", "window")
+
     def __init__(self, role: Role, window: int = WINDOW) -> None:
         self.proven = False
         self.window = window

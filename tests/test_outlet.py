@@ -139,6 +139,20 @@ class OutletTests(SynchronousTestCase):
         self.assertEqual(self.kernel.taken, b"")
         self.assertEqual(self.transport.value(), b"onetwothree")
 
+    def test_few(self) -> None:
+        """
+        As long as only a few words were written, the transport has no producer.
+        """
+        for _ in range(4):
+            self.outlet.write(b"x" * 1024)
+            self.assertIsNone(self.transport.producer)
+        self.outlet.write(b"x")
+        self.assertIs(self.transport.producer, self.outlet)
+        self.transport.drain()
+        self.assertIsNone(self.transport.producer)
+        self.outlet.write(b"x")
+        self.assertIsNone(self.transport.producer)
+
     def test_order(self) -> None:
         """
         Much output waits behind words that wait, and goes to the kernel again when
