@@ -293,6 +293,23 @@ class OrderTests(RecoveryTestCase):
         self.runTo("step", "finish")
         self.assertEqual((self.order().title, self.order().state), ("the next", "1"))
 
+    def test_successorWithoutChain(self) -> None:
+        """
+        If the job chain is not there when that task ends, it does so when the
+        chain comes.
+        """
+        self.add()
+        self.runTo("step", "execute")
+        self.add(title="the next")
+        self.world.objects = Objects((), JOBS)
+        self.again()
+        self.world.settle()
+        for _ in range(2):
+            self.again()
+            self.world.objects = OBJECTS
+        self.assertEqual((self.order().title, self.order().state), ("the next", "1"))
+        self.assertFalse(self.order().suspended)
+
     def test_noChain(self) -> None:
         """
         Orders wait until their job chain is there; one whose task ends meanwhile
@@ -484,6 +501,41 @@ class StandingTests(RecoveryTestCase):
         self.configure(waits=True, priority=3)
         self.again()
         self.assertEqual((self.order().suspended, self.order().priority), (False, 3))
+
+    def test_noChain(self) -> None:
+        """
+        If the job chain is not there after a restart, and comes later, the order
+        is as it stood: it goes through no node twice.
+        """
+        self.configure()
+        self.again()
+        self.runTo("step", "execute", "finish")
+        self.assertEqual(self.order().state, "2")
+        whole = self.world.objects
+        self.world.objects = Objects((), JOBS, (), whole.orders)
+        self.again()
+        self.write()
+        self.again()
+        self.world.objects = whole
+        self.world.scheduler.configure(whole)
+        self.world.clock.advance(0)
+        self.assertEqual(self.order().state, "2")
+        self.world.settle()
+        self.assertEqual(len(self.world.runs["1", "extract"]), 1)
+
+    def test_goneWithoutChain(self) -> None:
+        """
+        The order of a file that is gone does not come with its chain.
+        """
+        self.configure(waits=True)
+        self.again()
+        self.write()
+        self.world.objects = Objects((), JOBS)
+        self.again()
+        self.write()
+        self.world.scheduler.configure(OBJECTS)
+        self.write()
+        self.assertEqual(list(self.world.scheduler.book.orders("nightly")), [])
 
     def test_gone(self) -> None:
         """

@@ -139,8 +139,12 @@ class OrderBook:
             for order in self._restored.pop(name, ()):
                 orders[order.id] = order
                 self._size += 1
-                if not order.task:
-                    self._stand(order, now, order.entry)
+                if order.task:
+                    continue
+                self._stand(order, now, order.entry)
+                if order.successor is not None:
+                    # Its task ended while the chain was not there.
+                    self._succeed(order, order.successor, now)
 
     def restore(self, orders: Iterable[Order], following: int, ids: Mapping[str, int]) -> None:
         """
@@ -224,6 +228,16 @@ class OrderBook:
         """
         self._remove(self.find(chain, identifier), now)
 
+    def discard(self, chain: str, identifier: str, now: float) -> None:
+        """
+        Remove an order if it is there, or waits aside for its job chain.
+        """
+        order = self._orders.get(chain, {}).get(identifier)
+        aside = (each for each in self._restored.get(chain, ()) if each.id == identifier)
+        order = order or next(aside, None)
+        if order is not None:
+            self._remove(order, now)
+
     # --------------------------------------------------------------- working
 
     def hasReady(self, job: str, now: float) -> bool:
@@ -264,9 +278,8 @@ class OrderBook:
             self._leaving.pop(order.number, None)
             self._observer.orderRemoved(order)
             return
-        if order.successor is not None:
-            self._remove(order, now)
-            self._replace(order, order.successor, now)
+        if order.successor is not None and order.chain in self.chains:
+            self._succeed(order, order.successor, now)
             return
         node = self._chains.node(order.chain, order.state)
         if verdict is Verdict.LOST:
@@ -359,6 +372,10 @@ class OrderBook:
         if order.asked.standing:
             self._replace(order, replace(order.asked, at=NEVER), now)
 
+    def _succeed(self, order: Order, successor: NewOrder, now: float) -> None:
+        self._remove(order, now)
+        self._replace(order, successor, now)
+
     def _replace(self, order: Order, new: NewOrder, now: float) -> None:
         try:
             self.add(replace(new, id=order.id), now)
@@ -383,9 +400,12 @@ class OrderBook:
 
     def _drop(self, order: Order) -> None:
         order.entry = 0
-        if self._orders[order.chain].get(order.id) is order:
-            del self._orders[order.chain][order.id]
+        orders = self._orders.get(order.chain, {})
+        if orders.get(order.id) is order:
+            del orders[order.id]
             self._size -= 1
+        elif order in self._restored.get(order.chain, ()):
+            self._restored[order.chain].remove(order)
 
     def _newId(self, chain: str) -> str:
         taken = self._orders[chain]

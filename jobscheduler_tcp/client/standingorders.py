@@ -31,6 +31,7 @@ class StandingOrders:
         self._book = book
         self._ledger = ledger
         self._known: dict[tuple[str, str], NewOrder] = {}
+        self._chains: frozenset[str] = frozenset()
 
     def restore(self, known: Mapping[tuple[str, str], NewOrder]) -> None:
         """
@@ -44,17 +45,18 @@ class StandingOrders:
         """
         wanted = {(order.chain, order.id): order for order in orders}
         before, self._known = self._known, {}
+        chains = self._book.chains
+        had, self._chains = self._chains, frozenset(chains)
         for key in before:
             if key not in wanted:
                 self._ledger.standsNot(*key)
-                if key[0] in self._book.chains:
-                    try:
-                        self._book.remove(*key, now)
-                    except CommandRefused:
-                        pass  # by a command, before
+                self._book.discard(*key, now)
         for key, order in wanted.items():
             definition = _definition(order)
-            if before.get(key) == definition and key[0] in self._book.chains:
+            # A chain that goes takes its orders with it, and they begin anew when
+            # it comes again. One that was not there since the client was started
+            # will find them as they stood.
+            if before.get(key) == definition and (key[0] in chains or key[0] not in had):
                 self._known[key] = definition
                 continue
             passed = 0.0 < definition.at <= now  # it waits to be told
