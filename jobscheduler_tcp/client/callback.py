@@ -269,6 +269,8 @@ class CallbackFactory(ServerFactory):
         """
         self.proven = caller
         del self._unproven[caller]
+        if not self._unproven:
+            self._unproven = {}  # the old one keeps the room that it had
         for other in list(self._unproven):
             other.sendAway("the caller is known now")
         if self.watcher is not None:

@@ -74,7 +74,7 @@ class CallbackPort:
     ) -> None:
         self.number = number
         self.since = since
-        self._listening = listening
+        self._listening: IListeningPort | None = listening
         self._giveBack: Callable[[int], None] | None = giveBack
         self._closed: Deferred[object] | None = None
 
@@ -89,8 +89,9 @@ class CallbackPort:
         """
         Hear no more callers. The port stays reserved.
         """
-        if self._closed is None:
-            self._closed = maybeDeferred(self._listening.stopListening)
+        listening, self._listening = self._listening, None  # its memory is given back
+        if listening is not None:
+            self._closed = maybeDeferred(listening.stopListening)
             self._closed.addErrback(self._notClosed)
 
     def release(self) -> None:
