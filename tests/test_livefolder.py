@@ -121,6 +121,18 @@ class ReadTests(FolderTestCase):
         (order,) = objects.orders
         self.assertEqual((order.chain, order.id, order.waits), ("folder/chain", "7", True))
 
+    def test_action(self) -> None:
+        """
+        A node may be stopped or passed over.
+        """
+        for said in ("process", "stop", "next_state"):
+            changed = CHAIN.replace('job="a"', f'job="a" action="{said}"')
+            self.write(f"{said}.job_chain.xml", changed)
+        found = self.read()
+        meant = {chain.name: chain.nodes[0].action for chain in found.objects.chains}
+        self.assertEqual(meant, {"process": "", "stop": "stop", "next_state": "next_state"})
+        self.assertEqual([each for each in found.warnings if "action" in each], [])
+
     def test_job(self) -> None:
         """
         A job says how its tasks run, and what their failures mean.
@@ -289,6 +301,11 @@ class ReadTests(FolderTestCase):
             ("a.job_chain.xml", "<job_chain/>", "expected a <job_chain_node> with a job"),
             ("a.job_chain.xml", CHAIN.replace('"2"', '"1"'), ":3: expected each"),
             ("a.job_chain.xml", CHAIN.replace('"setback"', '"x"'), ":3: attribute on_error"),
+            (
+                "a.job_chain.xml",
+                CHAIN.replace('on_error="setback"', 'action="x"'),
+                ":3: attribute action",
+            ),
             ("a.order.xml", "<order/>", "CHAIN,ID.order.xml"),
             ("a,1.order.xml", '<order at="soon"/>', "expected YYYY-MM-DD HH:MM:SS"),
             ("a,1.order.xml", '<order at="2026-02-30 00:00"/>', "expected YYYY-MM-DD"),

@@ -4,6 +4,8 @@ Tests for L{jobscheduler_tcp.client.orderbook}.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from hypothesis import settings, strategies
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -177,6 +179,70 @@ class WayTests(OrderBookTestCase):
     """
     The way of an order through its chain.
     """
+
+    def act(self, first: str, second: str, circle: bool = False) -> None:
+        """
+        Have the nodes of a chain act otherwise.
+        """
+        nodes = (
+            ConfiguredNode("extract", "extract", "load", "failed", "", 60.0, first),
+            ConfiguredNode(
+                "load", "load", "extract" if circle else "done", "failed", "", 0.0, second
+            ),
+            *NIGHTLY.nodes[2:],
+        )
+        self.book.configure((replace(NIGHTLY, nodes=nodes), PATIENT), JOBS, self.now)
+
+    def test_stoppedNode(self) -> None:
+        """
+        At a node that is stopped orders wait, those that are there and those that
+        come, until it is not.
+        """
+        there = self.add("there")
+        self.act("", "stop")
+        self.now += 60
+        self.step("extract")
+        late = self.add("late", state="load")
+        self.assertEqual((there.state, late.state), ("load", "load"))
+        self.assertFalse(self.book.hasReady("load", self.now))
+        self.change("late", suspended=True)
+        self.change("late", suspended=False)
+        self.act("stop", "stop")
+        self.assertFalse(self.book.hasReady("load", self.now))
+        self.book.configure((NIGHTLY, PATIENT), JOBS, self.now)
+        self.assertEqual({self.step("load").id, self.step("load").id}, {"there", "late"})
+
+    def test_passedOver(self) -> None:
+        """
+        A node that is passed over lets orders go on at once, those that are there
+        and those that come; it does not delay them either.
+        """
+        there = self.add("there")
+        waits = self.add("waits", suspended=True)
+        self.act("next_state", "")
+        come = self.add("come")
+        self.assertEqual((there.state, come.state, waits.state), ("load", "load", "extract"))
+        self.assertFalse(self.book.hasReady("extract", self.now))
+        self.change("waits", suspended=False)
+        self.assertEqual([self.step("load").id for _ in range(3)], ["there", "come", "waits"])
+
+    def test_allPassedOver(self) -> None:
+        """
+        Where all nodes are, an order comes to its end; where they go round in a
+        circle, it is suspended. One that waits to be started waits still.
+        """
+        self.act("next_state", "next_state")
+        self.add("1")
+        self.assertEqual(self.witness.heard[-1], "ended 1 done")
+        standing = self.add("2", standing=True, at=NEVER)
+        self.assertEqual(standing.state, "extract")
+        self.change("2", at=0.0)
+        self.assertEqual(self.witness.heard.count("ended 2 done"), 1)
+        self.assertEqual(self.book.find("nightly", "2").at, NEVER)
+        self.act("next_state", "next_state", circle=True)
+        lost = self.add("3")
+        self.assertTrue(lost.suspended)
+        self.assertIn("no node of its job chain works on it", lost.text)
 
     def test_way(self) -> None:
         """

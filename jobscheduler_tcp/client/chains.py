@@ -37,6 +37,19 @@ class Chains:
         """
         return self._nodes.get(chain, {}).get(state)
 
+    def leadsOut(self, chain: str, state: str) -> bool:
+        """
+        Whether an order at a state that is passed over comes to one that is not.
+        """
+        passed = set()
+        node = self.node(chain, state)
+        while node is not None and node.action == "next_state":
+            if node.state in passed:
+                return False
+            passed.add(node.state)
+            node = self.node(chain, node.nextState)
+        return True
+
     def require(self, name: str) -> ConfiguredChain:
         """
         One of them.

@@ -141,10 +141,11 @@ class OrderBook:
                 self._size += 1
                 if order.task:
                     continue
-                self._stand(order, now, order.entry)
                 if order.successor is not None:
                     # Its task ended while the chain was not there.
                     self._succeed(order, order.successor, now)
+                else:
+                    self._stand(order, now, order.entry)
 
     def restore(self, orders: Iterable[Order], following: int, ids: Mapping[str, int]) -> None:
         """
@@ -343,7 +344,7 @@ class OrderBook:
         order.arrived = now
         node = self._chains.node(order.chain, order.state)
         delay = node.delay if node is not None else 0.0
-        if delay and order.at < now + delay:
+        if delay and order.at < now + delay and not (node and node.action):
             order.at = now + delay
         self._stand(order, now)
 
@@ -361,8 +362,15 @@ class OrderBook:
             order.text = f"the job chain has no job any more for the state {order.state}"
         else:
             order.job = node.job
-        if not order.suspended and order.at != NEVER:
+        if order.suspended or order.at == NEVER or (node and node.action == "stop"):
+            return
+        if node is None or not node.action:
             self._queues.enter(order, now, entry, self._size)
+        elif self._chains.leadsOut(order.chain, order.state):
+            self._move(order, node.nextState, now)
+        else:
+            order.suspended = True
+            order.text = f"no node of its job chain works on it from the state {order.state} on"
 
     def _end(self, order: Order, now: float) -> None:
         order.ended = now

@@ -56,6 +56,7 @@ def chainElement(
             "state": node.state,
             "next_state": node.nextState,
             "error_state": node.errorState,
+            "action": node.action,
             "on_error": node.onError,
             "delay": f"{node.delay:g}" if node.delay else "",
             "job": f"/{node.job}" if node.job else "",

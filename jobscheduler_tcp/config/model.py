@@ -156,6 +156,8 @@ class ConfiguredNode:
     @ivar errorState: where one goes that was not, empty for nowhere.
     @ivar onError: C{suspend}, C{setback} or empty.
     @ivar delay: seconds for which an order waits before it is worked on.
+    @ivar action: C{stop} if orders wait there and are not worked on, C{next_state}
+        if they go on at once as if they had been; else empty.
     """
 
     state: str
@@ -164,6 +166,7 @@ class ConfiguredNode:
     errorState: str = ""
     onError: str = ""
     delay: float = 0.0
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from jobscheduler_tcp.config.model import (
 from jobscheduler_tcp.config.parts import Pairs
 from jobscheduler_tcp.wire.documents import Element
 
-_NODE_ATTRIBUTES = ("state", "job", "next_state", "error_state", "on_error", "delay")
+_NODE_ATTRIBUTES = ("state", "job", "next_state", "error_state", "on_error", "delay", "action")
 
 
 class ObjectReader(JobReader):
@@ -85,6 +85,7 @@ class ObjectReader(JobReader):
                 self._state(child, "error_state"),
                 self.value(child, "on_error", _onError, ""),
                 self.value(child, "delay", values.duration, 0.0),
+                self.value(child, "action", _action, ""),
             )
             self.add(nodes, state, node, child)
         if not any(node.job for node in nodes.values()):
@@ -183,6 +184,12 @@ def _dialect(text: str) -> str:
     if text not in ("auto", "classic", "extended"):
         raise ValueError(f"expected auto, classic or extended, found {text!r}")
     return text
+
+
+def _action(text: str) -> str:
+    if text not in ("", "process", "stop", "next_state"):
+        raise ValueError(f"expected process, stop or next_state, found {text!r}")
+    return "" if text == "process" else text
 
 
 def _onError(text: str) -> str:

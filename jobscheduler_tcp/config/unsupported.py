@@ -54,10 +54,7 @@ CHAIN_ELEMENTS = _never("file_order_source job_chain_node.job_chain")
 # A sink is an end state; what becomes of the file is not our business.
 SINK_ATTRIBUTES = _never("move_to remove")
 SCRIPT_ATTRIBUTES = _never("com_class encoding filename java_class java_class_path use_engine")
-NODE_ATTRIBUTES: Unsupported = {
-    **_never("priority stopped suspend"),
-    "action": ("process",),
-}
+NODE_ATTRIBUTES = _never("priority stopped suspend")
 NODE_ELEMENTS = _never("on_return_codes params")
 ORDER_ATTRIBUTES: Unsupported = {
     **_never("job web_service"),
