@@ -269,6 +269,9 @@ class RestartTests(CommandTestCase):
         self.assertEqual(found, lost)
         self.assertEqual(len(self.rows("SELECT * FROM orders")), len(lost))
         self.assertEqual(set(self.ran().values()), {1})
+        shown = await ask(self.port, f'<show_order job_chain="/way" order="{lost[0][0]}"/>')
+        self.assertEqual((shown.attributes["lost"], shown.attributes["suspended"]), ("yes", "yes"))
+        self.assertNotEqual(shown.attributes["state_text"], "")
         following = {"1": "2", "2": "3", "3": "done"}
         for order, state in lost:
             await ask(
