@@ -36,7 +36,6 @@ from jobscheduler_tcp.remote import drain, spawners
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
 from jobscheduler_tcp.remote.processes import MARK, parseStat, readProcess
-from jobscheduler_tcp.remote.spawner import Spawner
 from jobscheduler_tcp.remote.spawning import LONGEST, WINDOW
 from tests.integration.services import PATIENCE
 
@@ -696,19 +695,6 @@ class SpawnedTests(LauncherTests):
         await self.launcher.stop()
         await self.assertFailure(watcher.started, LaunchLost)
         self.assertFalse(isAlive(pid))
-
-    async def test_stopAfterKill(self) -> None:
-        """
-        A launcher that is stopped waits for a process that was killed, too.
-        """
-        pid = await self.begin()
-        looks = iter((False, False))
-        reap = Spawner._reap
-        self.patch(Spawner, "_reap", lambda each: next(looks, True) and reap(each))
-        await self.killed(pid)
-        await self.run_("true")
-        await self.launcher.stop()
-        self.assertRaises(ProcessLookupError, os.kill, pid, 0)
 
     async def test_noProcess(self) -> None:
         """
