@@ -5,6 +5,8 @@ C{scheduler.xml} or in files of their own, as jobs do.
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.config import unsupported, values
 from jobscheduler_tcp.config.jobs import JobReader, count, visible
@@ -161,14 +163,7 @@ def _linked(nodes: list[ConfiguredNode]) -> tuple[ConfiguredNode, ...]:
     """
     following = [*(node.state for node in nodes[1:]), ""]
     return tuple(
-        ConfiguredNode(
-            node.state,
-            node.job,
-            node.nextState or after if node.job else "",
-            node.errorState,
-            node.onError,
-            node.delay,
-        )
+        replace(node, nextState=node.nextState or after if node.job else "")
         for node, after in zip(nodes, following, strict=True)
     )
 
