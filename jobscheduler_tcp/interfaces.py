@@ -110,7 +110,9 @@ class IConfirmationReceiver(Interface):
 
     def taskAttached(confirmation: ITaskConfirmation, message: TaskAttached) -> None:
         """
-        The remote has proved itself; the confirmation connection stands.
+        The remote has proved itself; the confirmation connection stands. A
+        receiver that tells what it has C{kept} hears this again when output was
+        dropped while it was cut off, with the offsets where it goes on.
         """
 
     def taskStarted(message: TaskStarted) -> None:

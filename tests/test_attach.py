@@ -73,6 +73,28 @@ class Book(RecordingReceiver):
         self.events.clear()
 
 
+class Counting(RecordingReceiver):
+    """
+    A client that has all it hears on its disk at once, and counts that.
+    """
+
+    def taskAttached(self, confirmation: ITaskConfirmation, message: TaskAttached) -> None:
+        """
+        Count from there.
+        """
+        super().taskAttached(confirmation, message)
+        self.counts = {Stream.STDOUT: message.stdout, Stream.STDERR: message.stderr}
+
+    def outputReceived(self, stream: Stream, data: bytes) -> None:
+        """
+        Tell that it is on the disk.
+        """
+        super().outputReceived(stream, data)
+        self.counts[stream] += len(data)
+        assert self.confirmation is not None
+        self.confirmation.kept(self.counts[Stream.STDOUT], self.counts[Stream.STDERR])
+
+
 class Lives(Diagram):
     """
     A remote, and a client that lives twice.
@@ -333,6 +355,45 @@ class AttachTests(SynchronousTestCase):
         self.assertTrue(outcome.succeeded)
         self.assertIn(f"{dropped} bytes of its output were dropped", outcome.text)
         self.assertEqual(book.output[Stream.STDOUT], OUT + b"the rest")
+        lives.stop(self)
+
+    def test_droppedMeanwhile(self) -> None:
+        """
+        A client that was cut off for longer than the task waited for it hears from
+        where on it goes on, too: what it keeps counts from there, and the task is
+        not held back for what nobody can acknowledge.
+        """
+
+        def flood(process: FakeProcess) -> None:
+            process.start(4711)
+
+        lives = Lives(flood, lasting=Lasting(OnDisconnect.FINISH, 60))
+        book = Counting()
+        job = lives.client.run(Work(command=("job",)), receiver=book)
+        lives.network.advance(1)
+        [process] = lives.launcher.launched
+        process.print(Stream.STDOUT, OUT)
+        lives.network.advance(1)
+        lives.network.cut(CLIENT, REMOTE)
+        process.print(Stream.STDOUT, bytes(2 * MOST_KEPT))
+        lives.network.advance(30)
+        self.assertTrue(process.paused)
+        while process.paused:
+            lives.network.advance(1)
+        process.print(Stream.STDOUT, bytes(2 * MOST_KEPT))
+        lives.network.heal(CLIENT, REMOTE)
+        lives.network.advance(10)
+        self.assertIn("taskAttached", book.events)
+        more = 0
+        for _ in range(40):
+            if not process.paused:
+                process.print(Stream.STDOUT, bytes(MOST_KEPT // 8))
+                more += 1
+            lives.network.advance(0.1)
+        self.assertEqual(more, 40)
+        process.end(0)
+        lives.network.advance(1)
+        self.assertTrue(self.successResultOf(job.done).succeeded)
         lives.stop(self)
 
     def test_leave(self) -> None:

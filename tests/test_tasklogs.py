@@ -159,6 +159,23 @@ class TaskLogsTests(SynchronousTestCase):
         verifyObject(ISchedulerObserver, Bystander())
         verifyObject(ITaskConfirmation, HeldConfirmation())
 
+    def test_droppedInALine(self) -> None:
+        """
+        Where output was dropped, the line before it ends, and what is kept counts
+        from behind it.
+        """
+        task = self.start()
+        receiver = self.given[-1].receiver
+        receiver.outputReceived(Stream.STDOUT, b"hel")
+        self.logs.attached(task, TaskAttached(GivenTask.task, 100))
+        receiver.outputReceived(Stream.STDOUT, b"after\n")
+        log = (self.folder / "task.folder,report.1.log").read_text("utf-8")
+        said = [line.partition("report) ")[2] for line in log.splitlines()[2:]]
+        self.assertEqual(
+            said, ["[stdout] hel", "97 bytes of its stdout were dropped", "[stdout] after"]
+        )
+        self.assertEqual(self.logs._logOf(task).kept, (106, 0))
+
     def test_format(self) -> None:
         """
         The lines are those of JobScheduler: what happens, and what is printed

@@ -170,11 +170,13 @@ class TaskChannel:
             )
             self._whole = False
         offsets = message.stdout, message.stderr
-        self._said = self._have if offsets == self._have else offsets  # one object for both
+        dropped = offsets != self._have
+        self._said = offsets if dropped else self._have  # one object for both
         if message.stdin or message.inputEnded or self._told:
             self._buffer().resume(message.stdin, message.inputEnded)
         self.onAttached()
-        if not self._told:
+        # Who tells what it keeps has to count from there.
+        if not self._told or (dropped and self._kept is not None):
             self._told = True
             self._receiver.taskAttached(self, message)
 

@@ -238,6 +238,7 @@ class TaskLogs(Bystander):
         for stream, offset in ((Stream.STDOUT, message.stdout), (Stream.STDERR, message.stderr)):
             missing = offset - log.heard[stream]
             if missing > 0:
+                self._print(task, stream, log.lines[stream].end())
                 log.heard[stream] = offset
                 name = stream.name.lower()
                 self._say(task, [f"{missing} bytes of its {name} were dropped"], "warn")
