@@ -5,6 +5,8 @@ client that is killed.
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -25,6 +27,7 @@ from jobscheduler_tcp.config.model import (
     ConfiguredOrder,
     Objects,
 )
+from jobscheduler_tcp.errors import HistoryUnusable
 from jobscheduler_tcp.messages import Work
 from jobscheduler_tcp.outcome import Reason
 from tests.crashing import World
@@ -292,6 +295,37 @@ class OrderTests(RecoveryTestCase):
         self.again()
         self.runTo("step", "finish")
         self.assertEqual((self.order().title, self.order().state), ("the next", "1"))
+
+    def damage(self, sql: str) -> None:
+        """
+        Kill the client, and change what is on the disk.
+        """
+        self.world.crash()
+        with closing(sqlite3.connect(self.world.path)) as connection, connection:
+            connection.execute(sql)
+
+    def test_damaged(self) -> None:
+        """
+        A history with something in it that cannot be understood is not begun with,
+        and told as what it is.
+        """
+        self.add()
+        self.damage("UPDATE orders SET parameters = 'x'")
+        with self.assertRaises(HistoryUnusable) as raised:
+            self.world.start()
+        self.assertIn("it cannot be understood", str(raised.exception))
+
+    def test_taskUnknown(self) -> None:
+        """
+        An order whose task the history does not know does not wait for it for
+        ever: nobody knows what became of that.
+        """
+        self.add()
+        self.damage("DELETE FROM tasks")
+        self.world.start()
+        order = self.order()
+        self.assertEqual((order.task, order.lost, order.suspended), (0, True, True))
+        self.assertIn("the history does not know its task", order.text)
 
     def test_successorWithoutChain(self) -> None:
         """

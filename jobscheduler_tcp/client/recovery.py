@@ -31,6 +31,14 @@ def recover(scheduler: Scheduler, restored: Restored) -> None:
     orders = {order.task: order for order in restored.orders if order.task}
     for was in restored.tasks:
         _recover(scheduler, was, orders.pop(was.number, None))
+    for order in orders.values():
+        _log.error(
+            "The history does not know task {task} of order {chain}:{order}",
+            task=order.task,
+            chain=order.chain,
+            order=order.id,
+        )
+        scheduler.forgo(order, f"the history does not know its task {order.task}")
     if restored.tasks or restored.orders:
         _log.info(
             "Found again: {tasks} tasks under way, {orders} orders",

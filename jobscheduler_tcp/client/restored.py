@@ -15,6 +15,7 @@ from jobscheduler_tcp.client.database import migrate, migrations, opened
 from jobscheduler_tcp.client.history import RESERVE
 from jobscheduler_tcp.client.order import NewOrder, Order, Pairs
 from jobscheduler_tcp.client.orderstore import keptNumbers, keptOrders, keptStanding
+from jobscheduler_tcp.errors import HistoryUnusable
 from jobscheduler_tcp.outcome import Outcome, Reason
 
 _UNDER_WAY = (
@@ -97,7 +98,10 @@ def restoredFrom(path: Path, logged: Iterable[int] = ()) -> Restored:
             "UPDATE numbers SET next = ? WHERE name = 'task'", (following + RESERVE,)
         )
         connection.execute("COMMIT")
-        return _read(connection, int(following), logged)
+        try:
+            return _read(connection, int(following), logged)
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise HistoryUnusable(str(path), f"it cannot be understood: {error}") from error
 
 
 def _read(connection: Connection, following: int, logged: Iterable[int]) -> Restored:

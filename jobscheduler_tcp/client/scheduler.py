@@ -273,6 +273,12 @@ class Scheduler:
         with self._ledger.together():
             self.book.remove(chain, identifier, self._wallClock())
 
+    def forgo(self, order: Order, text: str) -> None:
+        """
+        Nobody will ever tell what became of the task that works on an order.
+        """
+        self.book.finished(order, Verdict.LOST, (), self._wallClock(), text)
+
     def stop(self) -> Deferred[None]:
         """
         Start nothing more and end what runs; with a ledger that lasts, leave what
