@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp.messages import Stream
-from jobscheduler_tcp.remote.unacknowledged import Unacknowledged
+from jobscheduler_tcp.remote.unacknowledged import MAX_JOINED, Unacknowledged
 
 OUT = Stream.STDOUT
 ERR = Stream.STDERR
@@ -47,6 +47,15 @@ class UnacknowledgedTests(SynchronousTestCase):
         self.assertEqual(list(kept.after(8, 0)), [(ERR, b"two")])
         self.assertEqual(kept.size, 11)
 
+    def test_dots(self) -> None:
+        """
+        What a task prints byte by byte takes little more memory than its bytes.
+        """
+        kept, _ = self.kept([(OUT, b".")] * 3 * MAX_JOINED)
+        self.assertEqual([len(data) for _, data in kept.after(0, 0)], [MAX_JOINED] * 3)
+        self.assertEqual(kept.size, 3 * MAX_JOINED)
+        self.assertEqual(list(kept.after(3 * MAX_JOINED - 2, 0)), [(OUT, b"..")])
+
     @settings(deadline=None)
     @given(printed, st.data())
     def test_any(self, pieces: list[tuple[Stream, bytes]], data: st.DataObject) -> None:
@@ -67,6 +76,6 @@ class UnacknowledgedTests(SynchronousTestCase):
             self.assertEqual(b"".join(p for s, p in again if s is each), whole[each][offset:])
         # At most one piece of each stream is kept of which a part is acknowledged.
         rest = sum(sizes.values()) - sum(acknowledged)
-        self.assertLess(kept.size, rest + 2 * 9)
+        self.assertLess(kept.size, rest + 2 * MAX_JOINED)
         kept.acknowledge(sizes[OUT], sizes[ERR])
         self.assertEqual(kept.size, 0)

@@ -11,6 +11,10 @@ from itertools import count
 
 from jobscheduler_tcp.messages import Stream
 
+# Small pieces that follow each other are kept as one of at most so many bytes:
+# each takes a hundred beside its own.
+MAX_JOINED = 4096
+
 
 class Unacknowledged:
     """
@@ -19,11 +23,12 @@ class Unacknowledged:
     @ivar size: bytes that are kept.
     """
 
-    __slots__ = ("_numbers", "_streams", "size")
+    __slots__ = ("_last", "_numbers", "_streams", "size")
 
     def __init__(self) -> None:
         self.size = 0
         self._numbers = count()
+        self._last: Stream | None = None
         # The number of a piece, the offset of its end, and the piece. A client
         # may acknowledge one stream and not the other.
         self._streams: dict[Stream, deque[tuple[int, int, bytes]]] = {}
@@ -36,13 +41,19 @@ class Unacknowledged:
         """
         if stream not in self._streams:
             self._streams[stream] = deque()
-        self._streams[stream].append((next(self._numbers), end, data))
+        pieces = self._streams[stream]
         self.size += len(data)
+        if pieces and self._last is stream and len(pieces[-1][2]) + len(data) <= MAX_JOINED:
+            number, _, before = pieces[-1]
+            pieces[-1] = number, end, before + data
+            return
+        self._last = stream
+        pieces.append((next(self._numbers), end, data))
 
     def acknowledge(self, stdout: int, stderr: int) -> None:
         """
-        Forget so many bytes of each stream. A piece of which the client has a
-        part is kept as a whole.
+        Forget so many bytes of each stream. Pieces that were joined, and one of
+        which the client has a part, are kept as a whole.
         """
         for stream, pieces in self._streams.items():
             offset = stderr if stream is Stream.STDERR else stdout
