@@ -424,6 +424,26 @@ class TimeTests(ReturningTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.stop()
 
+    def test_finishAtOnce(self) -> None:
+        """
+        Where nothing is held it goes on alone from the beginning, to its end.
+        """
+        self.begin(mostHold=0)
+        self.port = self.listen()
+        self.start(replace(START, onDisconnect=OnDisconnect.FINISH))
+        self.first = self.port.caller
+        [process] = self.launcher.launched
+        process.start()
+        self.leave()
+        process.print(OUT, bytes(MOST_KEPT))
+        self.clock.advance(0)
+        self.assertFalse(process.paused)
+        self.assertEqual(process.kills, [])
+        process.end(0)
+        self.clock.advance(0)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.stop()
+
     def test_mostHold(self) -> None:
         """
         The remote has the last word on how long.

@@ -204,6 +204,7 @@ class Hold:
         Wait for nobody from now on.
         """
         self._seconds = 0.0
+        self._finishes = False
         self.lost = self.lost or self.away
         self._stopTimer()
         attempt, self.attempt = self.attempt, None
@@ -212,7 +213,7 @@ class Hold:
 
     def _setTimer(self) -> None:
         self._stopTimer()
-        if self._seconds > 0:
+        if self._seconds > 0 or self._finishes:
             self._timer = self._clock.callLater(self._seconds, self._overdue)
 
     def _stopTimer(self) -> None:
