@@ -143,7 +143,7 @@ class Driver(LineReceiver):
             left -= 1
             observed = Observed()
             begun = time.perf_counter()
-            job = self._client.run(work, receiver=observed)
+            job = self._client.run(work, receiver=observed, sha256=order["sha256"])
             job.done.addCallback(ended, observed, begun)
 
         def ended(outcome: Any, observed: Observed, begun: float) -> None:

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Any
 
 # What the figures depend on most.
-PACKAGES = ("Twisted", "msgspec", "Automat")
+PACKAGES = ("Twisted", "msgspec", "Automat", "xxhash")
 
 
 @dataclass(slots=True)

@@ -223,15 +223,22 @@ class Round:
                 self._report.add("output by nc: processors", "s/GiB", spent / size.output * 2**30)
             with ours() as pair:
                 pair.tasks(1, 1, {"command": ["/bin/cat", str(file)]})  # warm the pipes up
-                got = self._streamed(pair, "output", ["/bin/cat", str(file)], size.output)
+                cat = ["/bin/cat", str(file)]
+                got = self._streamed(pair, "output", cat, size.output)
                 if nc is not None:
                     self._report.add("output / nc", "x", whole / got)
+                name = "output with SHA-256"
+                got = self._streamed(pair, name, cat, size.output, sha256=True)
+                if nc is not None:
+                    self._report.add(f"{name} / nc", "x", whole / got)
                 program = [sys.executable, "-c", LINE_WRITER.format(size.lines)]
                 self._streamed(pair, f"{size.lines:,} lines of 40 bytes", program, size.lines * 40)
 
-    def _streamed(self, pair: Ours, name: str, command: list[str], expected: int) -> float:
+    def _streamed(
+        self, pair: Ours, name: str, command: list[str], expected: int, *, sha256: bool = False
+    ) -> float:
         before, tasks = pair.spent(), childrenTime(pair.remote.pid)
-        figures = pair.tasks(1, 1, {"command": command})
+        figures = pair.tasks(1, 1, {"command": command}, sha256=sha256)
         spent = pair.spent().since(before)
         if figures["output"] != expected:
             raise SystemExit(f"{figures['output']} bytes of {expected} came")

@@ -88,14 +88,18 @@ class Ours:
             raise SystemExit(f"the driver failed: {answer['failed']}")
         return answer
 
-    def tasks(self, tasks: int, inFlight: int, work: Mapping[str, Any]) -> Figures:
+    def tasks(
+        self, tasks: int, inFlight: int, work: Mapping[str, Any], *, sha256: bool = False
+    ) -> Figures:
         """
         Run tasks.
 
+        @param sha256: whether the client reckons that of the output, which C{jsremote
+            run} does only where it shows it.
         @return: seconds, but for the C{rate}.
         """
         before = self.spent()
-        answer = self.order("tasks", tasks=tasks, inFlight=inFlight, work=work)
+        answer = self.order("tasks", tasks=tasks, inFlight=inFlight, work=work, sha256=sha256)
         spent = self.spent().since(before)
         reasons = answer.pop("reasons")
         if reasons != {"exited 0": tasks}:
@@ -132,7 +136,7 @@ def ours(callback: str = "own", dialect: str = "extended", warm: int = 200) -> I
     with Services() as services:
         made = Ours(services, dialect, callback)
         if warm:
-            made.order("tasks", tasks=warm, inFlight=16, work={"command": ["/bin/true"]})
+            made.tasks(warm, 16, {"command": ["/bin/true"]})
         yield made
 
 

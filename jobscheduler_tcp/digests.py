@@ -1,6 +1,10 @@
 """
-The SHA-256 of a stream, made when there is something in it: one takes 250 bytes,
-and most tasks that live for long print little, or on one stream only.
+Digests of streams, made when there is something in them: most tasks that live for
+long print little, or on one stream only.
+
+That the output came as it was sent, both ends know by a checksum, XXH3 with 128
+bits: of 1 GiB it takes 0.03 s of a processor, SHA-256 0.6. Of what a task printed
+a client makes that too, for people, unless it is told that nobody reads it.
 """
 
 from __future__ import annotations
@@ -8,26 +12,86 @@ from __future__ import annotations
 import hashlib
 from typing import TypeAlias
 
-Digest: TypeAlias = "hashlib._Hash"
+import xxhash
+
+from jobscheduler_tcp.messages import Stream
+
+# Of a stream in which there was little, the bytes themselves: a digest that goes on
+# takes 800 bytes of memory.
+Checksum: TypeAlias = bytes | xxhash.xxh3_128
+
+# What XXH3 itself reads at once, without looking back at it.
+_LITTLE = 240
 
 # Of a stream in which there was nothing.
-NOTHING = hashlib.sha256().digest()
+NOTHING = xxhash.xxh3_128_digest(b"")
+_NO_BYTES = hashlib.sha256().hexdigest()
 
 
-def updated(digest: Digest | None, data: bytes | memoryview) -> Digest:
+def updated(checksum: Checksum | None, data: bytes | memoryview) -> Checksum:
     """
-    Go on with a digest.
+    Go on with a checksum.
 
-    @param digest: C{None} at the beginning.
+    @param checksum: C{None} at the beginning.
     """
-    if digest is None:
-        return hashlib.sha256(data)
-    digest.update(data)
-    return digest
+    if checksum is None:
+        checksum = b""
+    elif not isinstance(checksum, bytes):
+        checksum.update(data)
+        return checksum
+    if len(checksum) + len(data) <= _LITTLE:
+        return b"".join((checksum, data))
+    begun = xxhash.xxh3_128(checksum)
+    begun.update(data)
+    return begun
 
 
-def finished(digest: Digest | None) -> bytes:
+def finished(checksum: Checksum | None) -> bytes:
     """
-    The digest of all that was in the stream.
+    The checksum of all that was in the stream.
     """
-    return NOTHING if digest is None else digest.digest()
+    if checksum is None:
+        return NOTHING
+    if isinstance(checksum, bytes):
+        return xxhash.xxh3_128_digest(checksum)
+    return checksum.digest()
+
+
+class OutputDigests:
+    """
+    The SHA-256 of both streams of a task, as far as they are heard.
+    """
+
+    __slots__ = ("_stderr", "_stderrSize", "_stdout", "_stdoutSize")
+
+    def __init__(self) -> None:
+        self._stdout: hashlib._Hash | None = None
+        self._stderr: hashlib._Hash | None = None
+        self._stdoutSize = self._stderrSize = 0
+
+    def add(self, stream: Stream, data: bytes) -> None:
+        """
+        The task printed something.
+        """
+        if stream is Stream.STDERR:
+            self._stderr = self._stderr or hashlib.sha256()
+            self._stderr.update(data)
+            self._stderrSize += len(data)
+        else:
+            self._stdout = self._stdout or hashlib.sha256()
+            self._stdout.update(data)
+            self._stdoutSize += len(data)
+
+    def ofWhole(self, stdoutSize: int, stderrSize: int) -> tuple[str, str]:
+        """
+        In hex, of stdout and stderr if they are so long; empty of one that was not
+        heard from its beginning to its end.
+        """
+        return (
+            _hex(self._stdout) if self._stdoutSize == stdoutSize else "",
+            _hex(self._stderr) if self._stderrSize == stderrSize else "",
+        )
+
+
+def _hex(digest: hashlib._Hash | None) -> str:
+    return _NO_BYTES if digest is None else digest.hexdigest()

@@ -28,7 +28,7 @@ Bytes16 = Annotated[bytes, Meta(min_length=16, max_length=16)]
 Token = Annotated[bytes, Meta(max_length=16)]
 Bytes8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
-Digest = Annotated[bytes, Meta(max_length=32)]
+Checksum = Annotated[bytes, Meta(max_length=16)]
 Line = Annotated[str, Meta(max_length=2000)]
 TaskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")]
 Host = Annotated[str, Meta(max_length=45)]
@@ -553,7 +553,8 @@ class TaskEnded:
     @ivar seconds: from start to end, by the remote's monotonic clock.
     @ivar note: one line for people, such as who still holds the output.
     @ivar maxResident: bytes.
-    @ivar stdoutDigest: SHA-256; empty where nothing ran.
+    @ivar stdoutChecksum: XXH3 with 128 bits (L{jobscheduler_tcp.digests}); empty
+        where nothing ran.
     @ivar returned: the names and values that the task returned, as bytes.
     """
 
@@ -569,8 +570,8 @@ class TaskEnded:
     maxResident: Count = 0
     stdoutSize: Count = 0
     stderrSize: Count = 0
-    stdoutDigest: Digest = b""
-    stderrDigest: Digest = b""
+    stdoutChecksum: Checksum = b""
+    stderrChecksum: Checksum = b""
     returned: tuple[tuple[bytes, bytes], ...] = ()
 
 

@@ -54,6 +54,7 @@ class Given:
 
     why = ""
     pid = 4711
+    digests = "", ""
 
     def __init__(self, world: World, receiver: IConfirmationReceiver) -> None:
         assert isinstance(receiver, TaskReceiver)

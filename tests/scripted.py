@@ -5,13 +5,13 @@ A remote that says what the test makes it say, on a network in memory.
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from typing import Any, TypeVar
 
 from twisted.internet.endpoints import TCP4ClientEndpoint
 from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
 from twisted.python.failure import Failure
+from xxhash import xxh3_128
 
 from jobscheduler_tcp.channels import ConfirmationChannels
 from jobscheduler_tcp.conversation import Role
@@ -119,7 +119,7 @@ class Caller(Protocol):
         self.bytes = b""
         self.lost: Failure | None = None
         self._offsets = {Stream.STDOUT: 0, Stream.STDERR: 0}
-        self._digests = {Stream.STDOUT: sha256(), Stream.STDERR: sha256()}
+        self._checksums = {Stream.STDOUT: xxh3_128(), Stream.STDERR: xxh3_128()}
 
     def dataReceived(self, data: bytes) -> None:
         """
@@ -178,11 +178,11 @@ class Caller(Protocol):
         """
         self.say(TaskOutput(stream, self._offsets[stream], data))
         self._offsets[stream] += len(data)
-        self._digests[stream].update(data)
+        self._checksums[stream].update(data)
 
     def end(self, reason: Reason = Reason.EXITED, **fields: Any) -> None:
         """
-        The task is over; sizes and digests are right unless C{fields} says
+        The task is over; sizes and checksums are right unless C{fields} says
         otherwise.
         """
         if reason is Reason.EXITED:
@@ -191,8 +191,8 @@ class Caller(Protocol):
             reason,
             stdoutSize=self._offsets[Stream.STDOUT],
             stderrSize=self._offsets[Stream.STDERR],
-            stdoutDigest=self._digests[Stream.STDOUT].digest(),
-            stderrDigest=self._digests[Stream.STDERR].digest(),
+            stdoutChecksum=self._checksums[Stream.STDOUT].digest(),
+            stderrChecksum=self._checksums[Stream.STDERR].digest(),
         )
         self.say(replace(ended, **fields))
 

@@ -179,7 +179,7 @@ answers: st.SearchStrategy[Answer] = st.one_of(
 
 nonces = st.binary(min_size=16, max_size=16)
 proofs = st.binary(min_size=32, max_size=32)
-digests = st.one_of(st.just(b""), proofs)
+checksums = st.one_of(st.just(b""), nonces)
 endings = st.builds(
     TaskEnded,
     st.sampled_from(Reason),
@@ -194,8 +194,8 @@ endings = st.builds(
     counts,
     counts,
     counts,
-    digests,
-    digests,
+    checksums,
+    checksums,
     returned=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=3).map(
         tuple
     ),

@@ -5,6 +5,8 @@ in memory, with two clients one after the other.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from twisted.internet.endpoints import TCP4ClientEndpoint
@@ -178,6 +180,8 @@ class AttachTests(SynchronousTestCase):
                 outcome = self.successResultOf(job.done)
                 self.assertEqual((outcome.reason, outcome.exitCode), (Reason.EXITED, CODE))
                 self.assertEqual(outcome.pid, 4711)
+                # This life has not heard how they begin.
+                self.assertEqual((outcome.stdoutDigest, outcome.stderrDigest), ("", ""))
                 self.assertEqual(book.output, PRINTED)
                 self.assertEqual(
                     book.events, ["taskAttached", "taskStarted", "outputReceived", "taskEnded"]
@@ -227,8 +231,10 @@ class AttachTests(SynchronousTestCase):
         self.assertTrue(lives.launcher.launched[0].ended)
         job = lives.attach(book)
         lives.network.advance(5)
-        self.assertIs(self.successResultOf(job.done).reason, Reason.EXITED)
+        outcome = self.successResultOf(job.done)
+        self.assertIs(outcome.reason, Reason.EXITED)
         self.assertEqual(book.output, PRINTED)
+        self.assertEqual(outcome.stdoutDigest, sha256(PRINTED[Stream.STDOUT]).hexdigest())
         lives.stop(self)
 
     def test_tooLate(self) -> None:

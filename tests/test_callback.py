@@ -4,7 +4,6 @@ Tests for L{jobscheduler_tcp.client.callback} and the modules under it.
 
 from __future__ import annotations
 
-from hashlib import sha256
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
@@ -12,6 +11,7 @@ from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.interfaces import IPushProducer
 from twisted.logger import capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
+from xxhash import xxh3_128_digest
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
@@ -402,7 +402,7 @@ class TaskTests(CallbackTests):
         """
         caller = self.proven()
         caller.attach()
-        caller.end(Reason.START_FAILED, errno=2, stdoutDigest=b"", stderrDigest=b"")
+        caller.end(Reason.START_FAILED, errno=2, stdoutChecksum=b"", stderrChecksum=b"")
         self.network.flush()
         self.assertEqual(self.receiver.events, ["taskAttached", "taskEnded"])
         self.assertEqual(caller.said(EndAcknowledged), [EndAcknowledged()])
@@ -490,13 +490,13 @@ class TaskTests(CallbackTests):
         """
         An end that counts more or other bytes than came is no end.
         """
-        other = sha256(b"hello").digest()
+        other = xxh3_128_digest(b"hello")
         for fields in (
             {"stdoutSize": 5},
             {"stderrSize": 1},
-            {"stdoutSize": 3, "stdoutDigest": other},
-            {"stderrDigest": other},
-            {"stdoutDigest": b""},
+            {"stdoutSize": 3, "stdoutChecksum": other},
+            {"stderrChecksum": other},
+            {"stdoutChecksum": b""},
         ):
             self.setUp()
             caller = self.running()

@@ -4,8 +4,6 @@ A classic task as an application hears of any task.
 
 from __future__ import annotations
 
-from hashlib import sha256
-
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -118,7 +116,7 @@ class ClassicListenerTests(SynchronousTestCase):
         output = b"one\ntwo\nthree\n"
         self.assertEqual(bytes(self.receiver.output[Stream.STDOUT]), output)
         self.assertEqual((ended.reason, ended.exitCode), (Reason.EXITED, 3))
-        self.assertEqual((ended.stdoutSize, ended.stdoutDigest), (14, sha256(output).digest()))
+        self.assertEqual(ended.stdoutSize, len(output))
         self.assertEqual(self.watcher.events, ["claims", "proven", "acknowledged", "gone"])
 
     def test_levels(self) -> None:

@@ -14,7 +14,7 @@ from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.client.service import ClientService
 from jobscheduler_tcp.errors import UnknownProcessClass
-from jobscheduler_tcp.messages import Hello, KillTask, StartTask, TaskKilled, Work
+from jobscheduler_tcp.messages import Hello, KillTask, StartTask, Stream, TaskKilled, Work
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.testing import MemoryNetwork, RecordingReceiver
 from tests.scripted import CLIENT, PORT, Caller, ScriptedRemote
@@ -72,6 +72,32 @@ class ServiceTests(SynchronousTestCase):
         self.assertEqual(self.clock.getDelayedCalls(), [])
         self.assertEqual([each.connected for each in self.remote.served if each.lost is None], [])
         self.assertEqual(self.service.jobs, [])
+
+    def test_withoutSHA256(self) -> None:
+        """
+        Who does not read the SHA-256 of the output can have it not reckoned; that
+        all came as it was sent is checked all the same.
+        """
+        whole = self.service.run(WORK, "blue", sha256=False)
+        self.network.flush()
+        caller = self.caller(self.remote.asked(StartTask)[-1])
+        caller.print(Stream.STDOUT, b"hello\n")
+        caller.end()
+        self.network.flush()
+        caller.transport.loseConnection()
+        self.network.flush()
+        outcome = self.successResultOf(whole.done)
+        self.assertIs(outcome.reason, Reason.EXITED)
+        self.assertEqual(outcome.stdoutSize, 6)
+        self.assertEqual((outcome.stdoutDigest, outcome.stderrDigest), ("", ""))
+
+        broken = self.service.run(WORK, "blue", sha256=False)
+        self.network.flush()
+        caller = self.caller(self.remote.asked(StartTask)[-1])
+        caller.print(Stream.STDOUT, b"hello\n")
+        caller.end(stdoutChecksum=bytes(16))
+        self.network.flush()
+        self.assertIs(self.successResultOf(broken.done).reason, Reason.PROTOCOL_ERROR)
 
     def test_service(self) -> None:
         """

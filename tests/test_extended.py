@@ -140,10 +140,10 @@ class BytesTests(SynchronousTestCase):
             {"task": TASK, "stdout": 1, "stderr": 2, "window": 3}
             | {"stdin": 0, "taken": 0, "inputEnded": False},
         )
-        ended = payloadOf(encode(1, TaskEnded(Reason.OUTPUT_LIMIT, stdoutDigest=b"x" * 32)))
+        ended = payloadOf(encode(1, TaskEnded(Reason.OUTPUT_LIMIT, stdoutChecksum=b"x" * 16)))
         fields = msgpack.decode(ended[5:])
         self.assertEqual(fields["reason"], "output-limit")
-        self.assertEqual(fields["stdoutDigest"], b"x" * 32)
+        self.assertEqual(fields["stdoutChecksum"], b"x" * 16)
 
     def test_header(self) -> None:
         """
@@ -202,7 +202,7 @@ class RefusalTests(SynchronousTestCase):
             b"A" + head + b"\x81\xa4task\xdb\xff\xff\xff\xff",
             b"C" + head + msgpack.encode({"nonce": bytes(15), "selector": bytes(8)}),
             b"E" + head + msgpack.encode({"reason": "exited", "note": "x" * 2001}),
-            b"E" + head + msgpack.encode({"reason": "exited", "stdoutDigest": bytes(33)}),
+            b"E" + head + msgpack.encode({"reason": "exited", "stdoutChecksum": bytes(17)}),
             b"E" + head + msgpack.encode({"reason": "bored"}),
         ):
             with self.subTest(payload=payload), self.assertRaises(RemoteProtocolError):

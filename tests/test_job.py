@@ -272,7 +272,7 @@ class SuccessTests(JobTests):
         started = job.started
         caller = self.remote.take(self.world.lastStart(), started=False)
         self.assertEqual(job.state, "waiting for response")
-        caller.end(Reason.START_FAILED, errno=2, note="no such file", stdoutDigest=b"")
+        caller.end(Reason.START_FAILED, errno=2, note="no such file", stdoutChecksum=b"")
         self.network.flush()
         outcome = self.assertOutcome(job, Reason.START_FAILED, "no such file")
         self.assertEqual((outcome.errno, outcome.pid, outcome.seconds), (2, 0, None))

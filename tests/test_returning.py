@@ -6,12 +6,12 @@ L{jobscheduler_tcp.remote.holding}: tasks whose clients are gone, and come back.
 from __future__ import annotations
 
 from dataclasses import replace
-from hashlib import sha256
 from signal import SIGTERM
 from typing import Any
 from uuid import UUID
 
 from twisted.internet.defer import Deferred
+from xxhash import xxh3_128_digest
 
 from jobscheduler_tcp.messages import (
     AttachRefused,
@@ -153,7 +153,7 @@ class HeldTests(ReturningTestCase):
         self.assertEqual((ended.reason, ended.exitCode), (Reason.EXITED, 7))
         whole = b"one two three four"
         self.assertEqual((ended.stdoutSize, ended.stderrSize), (len(whole), 4))
-        self.assertEqual(ended.stdoutDigest, sha256(whole).digest())
+        self.assertEqual(ended.stdoutChecksum, xxh3_128_digest(whole))
         self.assertEqual(len(self.launcher.launched), 1)
         self.stop()
 

@@ -6,7 +6,6 @@ task's life at the remote.
 from __future__ import annotations
 
 import errno
-from hashlib import sha256
 from signal import SIGINT, SIGKILL, SIGTERM
 from typing import Any
 
@@ -22,6 +21,7 @@ from hypothesis.stateful import (
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone, ConnectionLost
 from twisted.trial.unittest import SynchronousTestCase
+from xxhash import xxh3_128_digest
 from zope.interface.verify import verifyObject
 
 from jobscheduler_tcp.errors import LaunchLost
@@ -204,8 +204,8 @@ class LifeTests(TaskTestCase):
                 seconds=2.5,
                 stdoutSize=5,
                 stderrSize=4,
-                stdoutDigest=sha256(b"hello").digest(),
-                stderrDigest=sha256(b"oops").digest(),
+                stdoutChecksum=xxh3_128_digest(b"hello"),
+                stderrChecksum=xxh3_128_digest(b"oops"),
             ),
         )
         self.assertOver()
@@ -342,7 +342,7 @@ class LifeTests(TaskTestCase):
             bench.network.flush()
             bench.network.advance(0)
         self.assertEqual(bench.listener.output[OUT], b"123456789")
-        self.assertEqual(bench.ended.stdoutDigest, sha256(b"123456789").digest())
+        self.assertEqual(bench.ended.stdoutChecksum, xxh3_128_digest(b"123456789"))
         bench.listener.say(EndAcknowledged())
         self.assertOver()
 
@@ -486,7 +486,7 @@ class LimitTests(TaskTestCase):
         self.assertEqual(bench.listener.output, {ERR: b"1234", OUT: b"123456"})
         self.assertEqual(bench.ended.reason, Reason.OUTPUT_LIMIT)
         self.assertEqual((bench.ended.stdoutSize, bench.ended.stderrSize), (6, 4))
-        self.assertEqual(bench.ended.stdoutDigest, sha256(b"123456").digest())
+        self.assertEqual(bench.ended.stdoutChecksum, xxh3_128_digest(b"123456"))
         self.assertOver()
 
 

@@ -237,7 +237,9 @@ class _Run:
         )
         service.startService()
         try:
-            self._job = service.run(self._work, "", self._session)
+            # Only there it is shown.
+            sha256 = self._arguments.json
+            self._job = service.run(self._work, "", self._session, sha256=sha256)
             return await self._job.done
         finally:
             await service.stopService()

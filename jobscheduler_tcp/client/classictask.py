@@ -4,8 +4,8 @@ what is missing in the classic dialect is made up for here.
 
 The remote sends lines for a log; they are the task's stdout, for the streams are
 not told apart. Warnings and errors, which the remote itself says, are its stderr.
-The limits of a task are the client's business. Sizes and digests are reckoned
-from what arrived.
+The limits of a task are the client's business. Sizes are reckoned from what
+arrived.
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ from zope.interface import implementer
 
 from jobscheduler_tcp.client.callback import CallbackWatcher
 from jobscheduler_tcp.client.classic import ClassicCallbackFactory
-from jobscheduler_tcp.digests import Digest, finished, updated
 from jobscheduler_tcp.errors import CommandRefused, NotExpressible
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
@@ -145,7 +144,6 @@ class ClassicListener:
         self._mayRun = False
         self._begun: float | None = None
         self._sizes = {Stream.STDOUT: 0, Stream.STDERR: 0}
-        self._digests: dict[Stream, Digest | None] = dict.fromkeys(self._sizes)
         self._wall: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
         self._release: IDelayedCall | None = None
@@ -220,7 +218,6 @@ class ClassicListener:
             data += b"\n"
         stream = Stream.STDOUT if level == 0 else Stream.STDERR
         self._sizes[stream] += len(data)
-        self._digests[stream] = updated(self._digests[stream], data)
         if self._silence is not None and self._silence.active():
             self._silence.reset(self._work.silence)
         if self._release is not None:
@@ -360,8 +357,6 @@ class ClassicListener:
                 seconds=seconds,
                 stdoutSize=self._sizes[Stream.STDOUT],
                 stderrSize=self._sizes[Stream.STDERR],
-                stdoutDigest=finished(self._digests[Stream.STDOUT]),
-                stderrDigest=finished(self._digests[Stream.STDERR]),
                 returned=tuple((n.encode(), v.encode()) for n, v in self._returned.values()),
             )
         )

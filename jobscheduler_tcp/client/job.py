@@ -246,7 +246,7 @@ def _abandon(inputs: JobInputs, core: JobCore) -> None:
 def _acknowledged(inputs: JobInputs, core: JobCore) -> None:
     core.acknowledged = True
     assert core.end is not None
-    core.finish(verdicts.ended(core.end, core.pid))
+    core.finish(verdicts.ended(core.end, core.pid, core.digests))
 
 
 @_acknowledging.upon(JobInputs.callerGone).to(_comingBack)
@@ -347,6 +347,7 @@ class RunningJob:
         receiver: IConfirmationReceiver | None = None,
         deadline: float = 0.0,
         lasting: Lasting | None = None,
+        sha256: bool = True,
         onGone: Callable[[RunningJob], None] = lambda job: None,
     ) -> None:
         """
@@ -355,6 +356,7 @@ class RunningJob:
             included; 0 if it may wait there for ever.
         @param lasting: what the remote shall do with the task when we are gone; by
             default, what the service says.
+        @param sha256: whether its outcome shall have that of the output.
         @param onGone: called when it is over and has given back all that it
             used.
         """
@@ -374,7 +376,7 @@ class RunningJob:
             lasting=lasting,
         )
         self._inputs = _Machine(self._core)
-        self._core.enter(self._inputs, receiver)
+        self._core.enter(self._inputs, receiver, sha256=sha256)
 
     @property
     def task(self) -> str:
@@ -443,6 +445,14 @@ class RunningJob:
         Of the task's program at the remote, 0 if it is not known to run.
         """
         return self._core.pid
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """
+        The SHA-256 of stdout and stderr in hex, from when the end of the task was
+        heard; empty before, and as those of the outcome are.
+        """
+        return self._core.digests
 
     @property
     def state(self) -> str:

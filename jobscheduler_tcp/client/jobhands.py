@@ -160,12 +160,14 @@ class JobHands:
         self._blocked: Outcome | None = None  # why the first of them did not work
         self._retried = self._retrying = self._parted = False
 
-    def enter(self, inputs: JobInputs, receiver: IConfirmationReceiver | None) -> None:
+    def enter(
+        self, inputs: JobInputs, receiver: IConfirmationReceiver | None, *, sha256: bool = True
+    ) -> None:
         """
         Belong to a machine.
         """
         self.inputs = inputs
-        self.hearing = Hearing(inputs, receiver)
+        self.hearing = Hearing(inputs, receiver, sha256=sha256)
         self._witness = receiver if IStartWitness.providedBy(receiver) else None
 
     @property
@@ -174,6 +176,17 @@ class JobHands:
         Of the task's program, 0 if it is not known to run.
         """
         return self.start.pid if self.start is not None else 0
+
+    @property
+    def digests(self) -> tuple[str, str]:
+        """
+        Of stdout and stderr, see L{Hearing.digests}; empty where nothing ran.
+        """
+        if self.outcome is not None:
+            return self.outcome.stdoutDigest, self.outcome.stderrDigest
+        if self.start is None or self.end is None:
+            return "", ""
+        return self.hearing.digests(self.end)
 
     @property
     def requests(self) -> CommandConnection | ClassicCommandConnection:

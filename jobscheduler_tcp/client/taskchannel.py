@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from jobscheduler_tcp.channels import ConfirmationChannels
 from jobscheduler_tcp.client.taskinput import InputBuffer
-from jobscheduler_tcp.digests import NOTHING, Digest, finished, updated
+from jobscheduler_tcp.digests import NOTHING, Checksum, finished, updated
 from jobscheduler_tcp.errors import RemoteProtocolError
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import (
@@ -104,9 +104,9 @@ class TaskChannel:
         self._receiver = receiver
         self._lasting = lasting
         self._have = self._said = stdout, stderr  # as of the last connection, acknowledged
-        self._stdout: Digest | None = None
-        self._stderr: Digest | None = None
-        self._whole = not stdout and not stderr  # the digests are of all of it
+        self._stdout: Checksum | None = None
+        self._stderr: Checksum | None = None
+        self._whole = not stdout and not stderr  # the checksums are of all of it
         self._input: InputBuffer | None = None  # most tasks are given none
         self._number = 0
         self._unacknowledged = 0
@@ -193,7 +193,9 @@ class TaskChannel:
         The task printed something.
         """
         data = message.data
-        if message.stream is Stream.STDERR:
+        if not self._whole:
+            pass
+        elif message.stream is Stream.STDERR:
             self._stderr = updated(self._stderr, data)
         else:
             self._stdout = updated(self._stdout, data)
@@ -220,12 +222,12 @@ class TaskChannel:
         @raise RemoteProtocolError: not all of the output came as it was sent.
         """
         received = self._channels.acknowledgement(self._number)
-        for name, got, heard, size, digest in (
-            ("stdout", received.stdout, self._stdout, message.stdoutSize, message.stdoutDigest),
-            ("stderr", received.stderr, self._stderr, message.stderrSize, message.stderrDigest),
+        for name, got, heard, size, checksum in (
+            ("stdout", received.stdout, self._stdout, message.stdoutSize, message.stdoutChecksum),
+            ("stderr", received.stderr, self._stderr, message.stderrSize, message.stderrChecksum),
         ):
-            # Where nothing ran there is no digest either.
-            same = (digest or NOTHING) == finished(heard)
+            # Where nothing ran there is no checksum either.
+            same = (checksum or NOTHING) == finished(heard)
             if got != size or (self._whole and not same):
                 raise RemoteProtocolError(f"{got} bytes of {name} came, not the {size} sent")
         self._endHeard = True

@@ -42,12 +42,14 @@ def isRefusal(error: CommandRefused) -> bool:
     return error.code in _REFUSALS or error.code.startswith("jsremote-")
 
 
-def ended(message: TaskEnded, pid: int) -> Outcome:
+def ended(message: TaskEnded, pid: int, digests: tuple[str, str] = ("", "")) -> Outcome:
     """
     The remote confirmed the end.
 
     @param pid: of the task's program, 0 if it never ran.
+    @param digests: of stdout and stderr.
     """
+    stdoutDigest, stderrDigest = digests
     return Outcome(
         reason=message.reason,
         text=message.note,
@@ -61,8 +63,8 @@ def ended(message: TaskEnded, pid: int) -> Outcome:
         maxResident=message.maxResident,
         stdoutSize=message.stdoutSize,
         stderrSize=message.stderrSize,
-        stdoutDigest=message.stdoutDigest.hex(),
-        stderrDigest=message.stderrDigest.hex(),
+        stdoutDigest=stdoutDigest,
+        stderrDigest=stderrDigest,
         returnValues=tuple((_text(name), _text(value)) for name, value in message.returned),
     )
 

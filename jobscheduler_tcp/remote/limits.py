@@ -9,7 +9,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from jobscheduler_tcp.digests import Digest, finished, updated
+from jobscheduler_tcp.digests import Checksum, finished, updated
 from jobscheduler_tcp.messages import Stream, Work
 from jobscheduler_tcp.outcome import Reason
 
@@ -55,8 +55,8 @@ class Limits:
         self._silence: IDelayedCall | None = None
         self._lastHeard = 0.0
         self._paused = False
-        self._stdout: Digest | None = None
-        self._stderr: Digest | None = None
+        self._stdout: Checksum | None = None
+        self._stderr: Checksum | None = None
         self.stdoutSize = 0
         self.stderrSize = 0
 
@@ -118,9 +118,9 @@ class Limits:
             self._stdout = updated(self._stdout, data)
         return data
 
-    def digests(self) -> tuple[bytes, bytes]:
+    def checksums(self) -> tuple[bytes, bytes]:
         """
-        Make the SHA-256 of both streams.
+        Make the checksums of both streams.
         """
         return finished(self._stdout), finished(self._stderr)
 

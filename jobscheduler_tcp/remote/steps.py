@@ -315,7 +315,7 @@ class Steps:
         """
         Sum up how a program that ran has ended.
         """
-        stdoutDigest, stderrDigest = self.limits.digests()
+        stdoutChecksum, stderrChecksum = self.limits.checksums()
         values, problem = self._takeReturned()
         dropped = ""
         if self.hold is not None and self.hold.dropped:
@@ -333,8 +333,8 @@ class Steps:
             ending.maxResident,
             self.limits.stdoutSize,
             self.limits.stderrSize,
-            stdoutDigest,
-            stderrDigest,
+            stdoutChecksum,
+            stderrChecksum,
             values,
         )
 
