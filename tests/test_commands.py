@@ -35,7 +35,7 @@ from jobscheduler_tcp.wire.answers import decodeAnswer, encodeAnswer
 from jobscheduler_tcp.wire.documents import GREETED, parse
 from jobscheduler_tcp.wire.requests import decodeRequest, encodeRequest, isRequest
 from jobscheduler_tcp.wire.splitters import AnswerSplitter, DocumentSplitter
-from tests.strategies import answers, fed, mutated, pieces, requests, sizes
+from tests.strategies import answers, fed, mutated, pieces, requests, sizes, smalls, taskIds
 
 TASK = "4be0643f-1d98-4a72-90b4-6b1a3d8c0f10"
 TOKEN = bytes(range(16))
@@ -76,6 +76,23 @@ def said(body: str) -> bytes:
     """
     prolog = '<?xml version="1.0" encoding="ISO-8859-1"?>\n'
     return f'{prolog}<spooler><answer time="now">{body}</answer></spooler>'.encode("latin-1")
+
+
+def shown(answer: Answer) -> bytes:
+    """
+    An answer, without what ends it.
+    """
+    return encodeAnswer(answer, NOW).strip(b"\n\0")
+
+
+def heard(document: bytes) -> Answer | None:
+    """
+    What it says, if it is understood.
+    """
+    try:
+        return decodeAnswer(document)
+    except RemoteProtocolError:
+        return None
 
 
 class RoundTripTests(SynchronousTestCase):
@@ -127,6 +144,29 @@ class RoundTripTests(SynchronousTestCase):
                 decodeAnswer(document)
         except RemoteProtocolError:
             pass
+
+    @settings(deadline=None, max_examples=200)
+    @given(
+        st.one_of(
+            mutated(st.builds(TaskTaken, smalls, taskIds, smalls).map(shown)),
+            answers.map(shown),
+        )
+    )
+    def test_readAtOnce(self, document: bytes) -> None:
+        """
+        What is read without XML is read as XML would be: so is a document that a
+        comment makes unlike all that are.
+        """
+        self.assertEqual(heard(document), heard(b"<!---->" + document))
+
+    @settings(deadline=None, max_examples=100)
+    @given(requests, smalls)
+    def test_identifier(self, request: Request, identifier: int) -> None:
+        """
+        A request is written with the id that it is given.
+        """
+        given = replace(request, id=identifier)
+        self.assertEqual(encodeRequest(request, identifier), encodeRequest(given))
 
     @settings(deadline=None, max_examples=100)
     @given(requests)

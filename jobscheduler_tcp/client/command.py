@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import replace
+from typing import Protocol as TypingProtocol
 from uuid import uuid4
 
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, ITCPTransport
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
 from twisted.logger import Logger
@@ -63,6 +63,22 @@ _ANSWERS: dict[type[Request], tuple[type[Answer], ...]] = {
 }
 
 
+class Asker(TypingProtocol):
+    """
+    Who asks for something, as a L{Deferred} does.
+    """
+
+    def callback(self, answer: Answer) -> None:
+        """
+        It has this answer.
+        """
+
+    def errback(self, error: Exception) -> None:
+        """
+        There is none, or it is an error.
+        """
+
+
 class CommandClientProtocol(Protocol):
     """
     A command connection in the extended dialect.
@@ -87,7 +103,7 @@ class CommandClientProtocol(Protocol):
         self._conversation = Conversation(COMMAND, Role.CLIENT)
         self._answers = AnswerSplitter()
         self._id = _HELLO_ID
-        self._waiting: dict[int, tuple[Request, Deferred[Answer]]] = {}
+        self._waiting: dict[int, tuple[Request, Asker]] = {}
         self._heardAnything = False
         self._greeted = False
         self._hungUp = ""
@@ -99,23 +115,31 @@ class CommandClientProtocol(Protocol):
         @return: fails with L{CommandRefused} if the answer is an error, and with
             L{ConnectionClosed} if there will be none.
         """
+        # One that is cancelled stays in the table: its answer will come.
+        answer: Deferred[Answer] = Deferred()
+        self.ask(message, answer)
+        return answer
+
+    def ask(self, message: Request, asker: Asker) -> None:
+        """
+        Do the same for somebody who needs no L{Deferred} for it.
+        """
         if self._hungUp:
-            return fail(ConnectionClosed(self._hungUp))
+            asker.errback(ConnectionClosed(self._hungUp))
+            return
         try:
             self._conversation.speak(message)
             number = self._nextId()
-            data = encodeRequest(replace(message, id=number))
+            data = encodeRequest(message, number)
             if len(data) > MAX_GREETED:
                 raise LocalProtocolError(
                     f"it has {len(data)} bytes, {MAX_GREETED} at most are allowed"
                 )
         except LocalProtocolError as error:
-            return fail(error)
-        # One that is cancelled stays in the table: its answer will come.
-        answer: Deferred[Answer] = Deferred()
-        self._waiting[number] = message, answer
+            asker.errback(error)
+            return
+        self._waiting[number] = message, asker
         self.transport.write(data)
-        return answer
 
     def connectionMade(self) -> None:
         """

@@ -59,12 +59,25 @@ class _Asked:
     @ivar pinned: whether it may be said to no other.
     """
 
+    connection: CommandConnection
     request: Request
     answer: Deferred[Answer]
     since: float
     times: int = 0
     instance: str = ""
     pinned: bool = False
+
+    def callback(self, answer: Answer) -> None:
+        """
+        It has an answer.
+        """
+        self.connection.answered(self, answer)
+
+    def errback(self, error: Exception) -> None:
+        """
+        It has none on this connection.
+        """
+        self.connection.unanswered(self, error)
 
 
 @implementer(IStreamClientEndpoint)
@@ -144,7 +157,7 @@ class CommandConnection:
             L{RemoteUnreachable} if no connection can be made in time.
         """
         answer: Deferred[Answer] = Deferred(self.withdraw)
-        asked = self._asked[answer] = _Asked(message, answer, self._clock.seconds())
+        asked = self._asked[answer] = _Asked(self, message, answer, self._clock.seconds())
         if self._protocol is not None:
             self._send(self._protocol, asked)
         else:
@@ -165,7 +178,8 @@ class CommandConnection:
         """
         Ask no more: the Deferred will not fire.
         """
-        if self._asked.pop(answer, None) is not None:
+        # Where we are connected, nothing waits for a connection.
+        if self._asked.pop(answer, None) is not None and self._protocol is None:
             self._setTimer()
             self._restIfIdle()
 
@@ -264,19 +278,23 @@ class CommandConnection:
         if isinstance(request, StartTask) and ATTACH not in self.welcome.capabilities:
             # It would not understand what it knows nothing of.
             request = replace(request, onDisconnect=OnDisconnect.KILL, hold=0.0, secret=b"")
-        protocol.request(request).addCallbacks(
-            self._answered, self._unanswered, callbackArgs=(asked,), errbackArgs=(asked,)
-        )
+        protocol.ask(request, asked)
 
-    def _answered(self, answer: Answer, asked: _Asked) -> None:
+    def answered(self, asked: _Asked, answer: Answer) -> None:
+        """
+        The remote answered a request.
+        """
         if self._asked.pop(asked.answer, None) is not None:
             asked.answer.callback(answer)
 
-    def _unanswered(self, reason: Failure, asked: _Asked) -> None:
-        if reason.check(ConnectionClosed) and asked.times < _MAX_TIMES:
+    def unanswered(self, asked: _Asked, error: Exception) -> None:
+        """
+        It will not, on this connection.
+        """
+        if isinstance(error, ConnectionClosed) and asked.times < _MAX_TIMES:
             return  # it waits for the next connection
         if self._asked.pop(asked.answer, None) is not None:
-            asked.answer.errback(reason)
+            asked.answer.errback(error)
 
     # ------------------------------------------------------------ none to be had
 

@@ -33,6 +33,7 @@ from jobscheduler_tcp.errors import (
 from jobscheduler_tcp.messages import (
     Answer,
     CallbackMode,
+    OnDisconnect,
     StartTask,
     TaskRefused,
     TaskStarted,
@@ -54,20 +55,28 @@ class JobCore(JobHands):
         """
         if self.deadline:
             self.setTimer(self.deadline)
-        place = self.processClass.acquire()
-        self.place = place.addCallback(self._placed).addCallback(lambda _: self._tell())
-        self.place.addCallbacks(self.inputs.placed, self._notPlaced)
+        if not self.processClass.take():
+            self.place = self.processClass.acquire().addCallback(self._placed)
+        else:
+            try:
+                self.place = self._placed(None)
+            except Exception:
+                self._notPlaced(Failure())
+                return
+        if self.place is None:
+            self.inputs.placed(None)
+        else:
+            self.place.addCallbacks(self.inputs.placed, self._notPlaced)
 
-    def _tell(self) -> Deferred[None]:
+    def _tell(self, _: None) -> Deferred[None] | None:
         """
         Let it be known under which UUID the task will be asked for.
         """
         self._makeKey()
         if self._witness is None:
-            return succeed(None)
+            return None
         key = self.key.text if self.key is not None else ""
-        leaves = self._witness.startLeaves(self.task, self.processClass.address, key)
-        return leaves or succeed(None)
+        return self._witness.startLeaves(self.task, self.processClass.address, key)
 
     def _makeKey(self) -> None:
         self.key = None
@@ -84,12 +93,18 @@ class JobCore(JobHands):
         """
         self.placed = True
         speaks = self.processClass.speaks
-        if speaks is Dialect.EXTENDED and self._witness is not None and self.lasting:
-            # Who writes it down needs the name of the remote.
-            return self.connection.greet() if self.connection.welcome is None else None
-        if speaks is not Dialect.AUTO:
-            return None
-        return self.connection.greet().addCallbacks(self._extended, self._isItClassic)
+        if speaks is Dialect.AUTO:
+            greeted = self.connection.greet().addCallbacks(self._extended, self._isItClassic)
+            return greeted.addCallback(self._tell)
+        # Who writes it down needs the name of the remote.
+        if (
+            self._witness is not None
+            and speaks is Dialect.EXTENDED
+            and self.connection.welcome is None
+            and self.lasting
+        ):
+            return self.connection.greet().addCallback(self._tell)
+        return self._tell(None)
 
     def _extended(self, _: None) -> None:
         self.processClass.speaks = Dialect.EXTENDED
@@ -147,6 +162,8 @@ class JobCore(JobHands):
             self._tried.append(mode)
         if mode is CallbackMode.OWN:
             self._acquire(self._extendedFactory())
+        elif (protocol := self._standing.stands) is not None:
+            self._stands(protocol)
         else:
             self.portWait = self._standing.open().addCallbacks(self._stands, self._standsNot)
 
@@ -204,7 +221,7 @@ class JobCore(JobHands):
             mode=mode.value,
             outcome=verdicts.told(outcome),
         )
-        self.portWait = self._tell()
+        self.portWait = self._tell(None) or succeed(None)
         self.portWait.addCallbacks(lambda _: self._confirmBy(mode), self.inputs.notListening)
 
     def _extendedFactory(self) -> ServerFactory:
@@ -256,11 +273,7 @@ class JobCore(JobHands):
                 remote=self.processClass.address,
                 port=port.number,
             )
-            start = StartTask(
-                *(0, self.task, port.number, self.token, self.work),
-                host=self.processClass.advertise,
-            )
-            self._say(start)
+            self._say(port.number, self.token, host=self.processClass.advertise)
         else:
             self._log.info(
                 "Task {task} is asked for at {remote}, callback mode {mode}",
@@ -269,21 +282,25 @@ class JobCore(JobHands):
                 mode=self.mode.value,
             )
             assert isinstance(self.listener, StandingTask)
-            subject = self.listener.subject
-            start = StartTask(0, self.task, 0, b"", self.work, self.mode, connection=subject)
             # The remote is known: from now on the task may run.
             self.inputs.callerClaims()
-            self._say(start)
+            self._say(0, b"", connection=self.listener.subject)
 
-    def _say(self, start: StartTask) -> None:
-        if self.key is not None:
-            lasting = self.lasting
-            start = replace(
-                start,
-                onDisconnect=lasting.onDisconnect,
-                hold=lasting.seconds,
-                secret=self.key.secret,
-            )
+    def _say(self, port: int, token: bytes, connection: str = "", host: str = "") -> None:
+        key, lasting = self.key, self.lasting
+        start = StartTask(
+            0,
+            self.task,
+            port,
+            token,
+            self.work,
+            self.mode,
+            lasting.onDisconnect if key is not None else OnDisconnect.KILL,
+            connection,
+            host,
+            lasting.seconds if key is not None else 0.0,
+            key.secret if key is not None else b"",
+        )
         self.answer = self.requests.request(start)
         self.answer.addCallbacks(self._answered, self._notAnswered)
 

@@ -48,13 +48,21 @@ class Places:
         """
         return len(self._waiting)
 
+    def take(self) -> bool:
+        """
+        Take a place, if one is free and nobody waits.
+        """
+        if self.running < self.maxProcesses and not self._waiting:
+            self.running += 1
+            return True
+        return False
+
     def acquire(self) -> Deferred[None]:
         """
         Wait for a place, first come, first served. Cancel the Deferred to leave
         the queue.
         """
-        if self.running < self.maxProcesses and not self._waiting:
-            self.running += 1
+        if self.take():
             return succeed(None)
         place: Deferred[None] = Deferred(self._leave)
         self._waiting[place] = None
@@ -72,7 +80,8 @@ class Places:
         Give a place back.
         """
         self.running -= 1
-        self.serve()
+        if self._waiting:
+            self.serve()
 
     def resize(self, maxProcesses: int) -> None:
         """

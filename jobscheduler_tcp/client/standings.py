@@ -46,6 +46,14 @@ class StandingConnection:
         self._waiting: dict[Deferred[StandingProtocol], None] = {}
         self._making: Deferred[StandingProtocol] | None = None
 
+    @property
+    def stands(self) -> StandingProtocol | None:
+        """
+        The connection, C{None} if it is to be opened.
+        """
+        protocol = self._protocol
+        return protocol if protocol is not None and protocol.stands else None
+
     def open(self) -> Deferred[StandingProtocol]:
         """
         Have the connection, now or when it stands. Cancel the Deferred to want it
@@ -54,8 +62,8 @@ class StandingConnection:
         @return: fails with L{NoConfirmation}, or as requests of the command
             connection do.
         """
-        if self._protocol is not None and self._protocol.stands:
-            return succeed(self._protocol)
+        if self.stands is not None:
+            return succeed(self.stands)
         waiter: Deferred[StandingProtocol] = Deferred(self._leave)
         self._waiting[waiter] = None
         if self._making is None:

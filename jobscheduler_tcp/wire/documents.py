@@ -178,6 +178,13 @@ def isCarried(text: str) -> bool:
     return _FORBIDDEN.search(text) is None
 
 
+def isPlain(text: str) -> bool:
+    """
+    Tell whether all these characters stand between two double quotes as they are.
+    """
+    return _ESCAPED.search(text) is None
+
+
 def serialise(root: Element, encoding: str = "ISO-8859-1", prolog: bool = True) -> bytes:
     """
     Write a document; characters outside of the encoding become references.

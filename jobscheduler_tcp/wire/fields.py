@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 from msgspec import convert
 
 from jobscheduler_tcp.errors import RemoteProtocolError
-from jobscheduler_tcp.wire.documents import escapeAttribute, isCarried
+from jobscheduler_tcp.wire.documents import escapeAttribute, isCarried, isPlain
 
 MAX_LINE = 2000  # messages.Line
 
@@ -23,6 +23,8 @@ def attribute(name: str, value: str) -> str:
     """
     Write what a program must get back as it was.
     """
+    if isPlain(value):
+        return f' {name}="{value}"'
     if isCarried(value):
         return f' {name}="{escapeAttribute(value)}"'
     return f' hex_{name}="{value.encode("utf-8", "surrogateescape").hex()}"'

@@ -49,26 +49,29 @@ def isRequest(root: Element) -> bool:
     return name in _REQUESTS and (name != _START or "task" in root.attributes)
 
 
-def encodeRequest(request: Request) -> bytes:
+def encodeRequest(request: Request, identifier: int | None = None) -> bytes:
     """
     Write a request.
 
+    @param identifier: if it is not to be that of the message.
     @raise LocalProtocolError: it cannot be said.
     """
+    if identifier is None:
+        identifier = request.id
     try:
         match request:
             case StartTask():
-                text = _start(request)
+                text = _start(request, identifier)
             case Ping():
-                text = f'<{_PING} id="{request.id}"/>'
+                text = f'<{_PING} id="{identifier}"/>'
             case KillTask():
                 text = (
-                    f'<{_KILL} id="{request.id}"{attribute("task", request.task)}'
+                    f'<{_KILL} id="{identifier}"{attribute("task", request.task)}'
                     f' signal="{request.signal}" grace="{number(request.grace)}"/>'
                 )
             case Hello():
                 text = (
-                    f'<{_HELLO} id="{request.id}" version="{request.version}"'
+                    f'<{_HELLO} id="{identifier}" version="{request.version}"'
                     f"{attribute('instance', request.instance)}"
                     f"{attribute('capabilities', ' '.join(request.capabilities))}"
                     f"{attribute('authentication', request.authentication)}"
@@ -77,7 +80,7 @@ def encodeRequest(request: Request) -> bytes:
                 )
             case AttachTask():
                 text = (
-                    f'<{_ATTACH} id="{request.id}"{attribute("task", request.task)}'
+                    f'<{_ATTACH} id="{identifier}"{attribute("task", request.task)}'
                     f' callback="{request.mode.value}"{_where(request)}'
                     f' token="{request.token.hex()}" secret="{request.secret.hex()}"'
                     f"{attribute('instance', request.instance) if request.instance else ''}"
@@ -87,12 +90,12 @@ def encodeRequest(request: Request) -> bytes:
                 port = f' tcp_port="{request.port}"' if request.port else ""
                 port += attribute("host", request.host) if request.host else ""
                 text = (
-                    f'<{_OPEN} id="{request.id}"{attribute("connection", request.connection)}'
+                    f'<{_OPEN} id="{identifier}"{attribute("connection", request.connection)}'
                     f' callback="{request.mode.value}" token="{request.token.hex()}"{port}/>'
                 )
             case TakeConfirmation():
                 connection = attribute("connection", request.connection)
-                text = f'<{_TAKE} id="{request.id}"{connection}/>'
+                text = f'<{_TAKE} id="{identifier}"{connection}/>'
         return text.encode()
     except (ValueError, OverflowError) as error:  # a surrogate, not a number
         said = type(request).__name__
@@ -118,7 +121,7 @@ def decodeRequest(root: Element) -> Request:
 # ------------------------------------------------------------------- writing
 
 
-def _start(request: StartTask) -> str:
+def _start(request: StartTask, identifier: int) -> str:
     work = request.work
     if (work.script != "") + (work.command != ()) + (work.job != "") != 1:
         raise LocalProtocolError("exactly one of script, command and job can be started")
@@ -134,7 +137,7 @@ def _start(request: StartTask) -> str:
     if work.job:
         what = f"<job{attribute('name', work.job)}/>"
     elif work.command:
-        arguments = (f"<argument{attribute('value', each)}/>" for each in work.command)
+        arguments = [f"<argument{attribute('value', each)}/>" for each in work.command]
         what = f"<command>{''.join(arguments)}</command>"
     elif isCarried(work.script):
         what = f"<script>{escapeText(work.script)}</script>"
@@ -145,12 +148,19 @@ def _start(request: StartTask) -> str:
         where += f' token="{request.token.hex()}"'
     if request.onDisconnect is not OnDisconnect.KILL:
         where += f' hold="{number(request.hold)}" secret="{request.secret.hex()}"'
+    lists = ""
+    if work.parameters:
+        lists = _pairs("params", "param", work.parameters)
+    if work.orderParameters is not None:  # an order without parameters is one, too
+        pairs = _pairs("order_params", "param", work.orderParameters)
+        lists += pairs or "<order_params/>"
+    if work.environment:
+        lists += _pairs("environment", "variable", work.environment)
     return (
-        f'<{_START} id="{request.id}"{attribute("task", request.task)}{where}'
+        f'<{_START} id="{identifier}"{attribute("task", request.task)}{where}'
         f' callback="{request.mode.value}" on_disconnect="{request.onDisconnect.value}"'
         f' grace="{number(work.grace)}"{options}>'
-        f"{_pairs('params', 'param', work.parameters)}{_order(work.orderParameters)}"
-        f"{_pairs('environment', 'variable', work.environment)}{what}</{_START}>"
+        f"{lists}{what}</{_START}>"
     )
 
 
@@ -159,13 +169,6 @@ def _where(request: StartTask | AttachTask) -> str:
     if request.mode is not CallbackMode.OWN:
         return attribute("connection", request.connection)
     return f' tcp_port="{request.port}"' + (attribute("host", request.host) if request.host else "")
-
-
-def _order(parameters: Iterable[tuple[str, str]] | None) -> str:
-    # An order without parameters is an order, too.
-    if parameters is None:
-        return ""
-    return _pairs("order_params", "param", parameters) or "<order_params/>"
 
 
 def _pairs(name: str, item: str, pairs: Iterable[tuple[str, str]]) -> str:
