@@ -111,7 +111,7 @@ class ObjectConversation:
         @raise RemoteProtocolError: hang up.
         """
         calls = self._calls
-        if not self._heard or self.ourTurn:
+        if not self._heard or (calls[-1] is None if calls else self._begins):
             return None
         payload = self._heard.popleft()
         if not payload:

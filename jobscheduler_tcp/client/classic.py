@@ -14,16 +14,15 @@ from typing import Protocol as TypingProtocol
 from typing import TypeAlias, TypeVar
 
 from twisted.internet.interfaces import IAddress
-from twisted.internet.protocol import Protocol, ServerFactory, connectionDone
+from twisted.internet.protocol import ServerFactory, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client.classicobjects import ITaskListener, LentObjects
 from jobscheduler_tcp.conversation import Role
 from jobscheduler_tcp.errors import ConnectionClosed, RemoteProtocolError
-from jobscheduler_tcp.interfaces import IStreamTransport
-from jobscheduler_tcp.objects import MisunderstoodCall, ObjectConversation
-from jobscheduler_tcp.sockets import lingerNot, promptly, settle
+from jobscheduler_tcp.objectspeaker import ObjectSpeaker
+from jobscheduler_tcp.sockets import lingerNot
 from jobscheduler_tcp.wire.classic import (
     Call,
     CallAnswer,
@@ -114,24 +113,22 @@ class _Refused(Exception):
         self.text = text
 
 
-class ClassicCallbackProtocol(Protocol):
+class ClassicCallbackProtocol(ObjectSpeaker):
     """
     One caller at a callback port of the classic dialect.
     """
 
-    transport: IStreamTransport
     _log = Logger()
 
     def __init__(self, factory: ClassicCallbackFactory) -> None:
+        super().__init__(Role.CLIENT)
         self._owner = factory
         self._objects = LentObjects(
             factory.job, factory.parameters, factory.orderParameters, factory.receiver
         )
-        self._conversation = ObjectConversation(Role.CLIENT)
         self._calls: Calls[None] | None = None  # while one of them is open
         self._isRemote = False
         self._told = False
-        self._closing = False
         self._reason: Failure | None = None
         self._refusal: _Refused | None = None
         self._result: StepResult | None = None
@@ -140,46 +137,24 @@ class ClassicCallbackProtocol(Protocol):
         """
         Take the first caller with an address of the remote, and begin.
         """
-        settle(self.transport)
-        self._write = promptly(self.transport)
+        super().connectionMade()
         # As the original: closing leaves nothing behind on the port (1.5).
         lingerNot(self.transport)
         host = getattr(self.transport.getPeer(), "host", "")
         if not self._owner.claim(self, host):
-            self.transport.abortConnection()
+            self.abort()
             return
         self._isRemote = True
         self._owner.receiver.remoteCalled()
         self._goOn(self._run())
 
-    def dataReceived(self, data: bytes) -> None:
-        """
-        Hear the remote; hang up on nonsense.
-        """
-        if not self._isRemote or self._closing:
-            return
-        try:
-            self._conversation.hear(data)
-            while not self._closing:
-                try:
-                    message = self._conversation.next()
-                except MisunderstoodCall as error:
-                    code, _, text = str(error).partition("  ")
-                    self._answer(failed(code, text))
-                    continue
-                if message is None:
-                    break
-                self._heard(message)
-        except RemoteProtocolError as error:
-            self._hangUp(error)
-
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         Tell the owner, unless it knows how the job ended.
         """
+        super().connectionLost(reason)
         if not self._isRemote:
             return
-        self._closing = True
         self._calls = None
         if self._refusal is not None:
             self._tell()
@@ -194,8 +169,7 @@ class ClassicCallbackProtocol(Protocol):
         """
         if why:
             self._reason = Failure(ConnectionClosed(why))
-        self._closing = True
-        self.transport.abortConnection()
+        super().abort()
 
     def _because(self, reason: Failure) -> Failure:
         if self._result is None:
@@ -205,36 +179,38 @@ class ClassicCallbackProtocol(Protocol):
         text = f"the script had ended with {how}, the rest of its output is missing"
         return Failure(ConnectionClosed(f"{reason.getErrorMessage()} ({text})"))
 
-    def _hangUp(self, error: Exception) -> None:
+    def misled(self, error: RemoteProtocolError) -> None:
+        """
+        Hang up on nonsense.
+        """
         self._log.warn("Hung up on {peer}: {error}", peer=self.transport.getPeer(), error=error)
         self._reason = Failure(error)
         self.abort()
 
-    def _heard(self, message: Call | CallAnswer) -> None:
+    def heard(self, message: Call | CallAnswer) -> None:
+        """
+        Answer the remote, or go on with its answer.
+        """
         match message:
-            case KeepAlive():
-                self._answer(Done())
             case Release() | GetId() | Invoke() | QueryInterface():
-                self._answer(self._objects.called(message))
+                self.answer(self._objects.called(message))
+            case KeepAlive():
+                self.answer(Done())
             case CallMethod() | CreateInstance():
-                self._answer(failed("Z-REMOTE-106", "the client's objects are called by number"))
+                self.answer(failed("Z-REMOTE-106", "the client's objects are called by number"))
             case _:
                 calls, self._calls = self._calls, None
                 if calls is not None:
                     self._goOn(calls, message)
-
-    def _answer(self, answer: CallAnswer) -> None:
-        if not self._closing:  # by whoever heard what was called
-            self._write(self._conversation.answer(answer))
 
     # ------------------------------------------------------------ the sequence
 
     def _goOn(self, calls: Calls[None], answer: CallAnswer | None = None) -> None:
         try:
             call = next(calls) if answer is None else calls.send(answer)
-            if not self._closing:  # by whoever heard of the last answer
+            if not self.over:  # by whoever heard of the last answer
                 self._calls = calls
-                self._write(self._conversation.call(call))
+                self.call(call)
         except StopIteration:
             return
         except Exception:
@@ -245,7 +221,7 @@ class ClassicCallbackProtocol(Protocol):
         answer = yield CreateInstance()
         if not isinstance(answer, InstanceCreated) or not answer.objects:
             what = answer.what if isinstance(answer, Failed) else "no object was made"
-            self._hangUp(RemoteProtocolError(f"the remote runs no jobs: {what}"))
+            self.misled(RemoteProtocolError(f"the remote runs no jobs: {what}"))
             return
         server = answer.objects[0][1].id
         try:
@@ -259,7 +235,7 @@ class ClassicCallbackProtocol(Protocol):
         # The engines send most of the output only now (5.10).
         yield Release(server)
         self._tell()
-        self._closing = True
+        self.over = True
         self.transport.loseConnection()
 
     def _tell(self) -> None:

@@ -38,6 +38,7 @@ from jobscheduler_tcp.wire.variants import (
     NewObject,
     Reference,
     Variant,
+    Written,
     bstr,
     variants,
 )
@@ -84,6 +85,20 @@ _NEW = {
         (("level", Variant(VT.I4, LOWEST_LEVEL)),),
     ),
 }
+# By the numbers that we give them: a counter low, something random high, as the
+# engines do (4.6.4). Each connection has numbers of its own, so those of all
+# tasks are the same, and what is said of them is.
+_HIGH = secrets.randbits(31) << 32
+_NUMBERED = {_HIGH + number: name for number, name in enumerate(_NEW, 1)}
+_NAMES = Written(variants(tuple(bstr(name) for name in _NUMBERED.values())))
+_REFERENCES = Written(
+    variants(
+        tuple(
+            Variant(VT.DISPATCH, Reference(number, _NEW[name]))
+            for number, name in _NUMBERED.items()
+        )
+    )
+)
 
 
 class ITaskListener(TypingProtocol):
@@ -122,27 +137,19 @@ class LentObjects:
         self._parameters = parameters
         self._orderParameters = orderParameters
         self._listener = listener
-        high = secrets.randbits(31) << 32
-        # By the numbers that we give them: the counter low, something random
-        # high, as the engines do (4.6.4).
-        self._objects = {high + n: name for n, name in enumerate((_SPOOLER, _JOB, _TASK, _LOG), 1)}
+        self._objects = _NUMBERED.copy()
 
     def names(self) -> Variant:
         """
         Their names, as C{begin} tells them.
         """
-        return variants(tuple(bstr(name) for name in self._objects.values()))
+        return _NAMES
 
     def references(self) -> Variant:
         """
         The objects in the same order, as C{begin} lends them.
         """
-        return variants(
-            tuple(
-                Variant(VT.DISPATCH, Reference(number, _NEW[name]))
-                for number, name in self._objects.items()
-            )
-        )
+        return _REFERENCES
 
     def called(self, call: GetId | Invoke | QueryInterface | Release) -> CallAnswer:
         """

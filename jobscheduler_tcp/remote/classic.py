@@ -85,7 +85,11 @@ LOG = 14
 INFO = 0  # the level of both streams
 
 CLASS_NOT_REGISTERED = 0x80040154
-_SERVER = "sos::scheduler::Com_remote_module_instance_server"
+_SERVER = NewObject("sos::scheduler::Com_remote_module_instance_server")
+# The numbers of our objects: a counter low, something random high, as the engines
+# do (protocol document 4.6.4). Each connection has numbers of its own, so those
+# of all tasks are the same, and what is said of them is.
+_HIGH = secrets.randbits(31) << 32
 # Output that waits for the client to take it; beyond it the task is held back
 # by its pipes.
 MAX_WAITING = 262144
@@ -126,7 +130,7 @@ class ClassicConfirmationProtocol(ObjectServer):
         # The client's objects by the names that begin gives them.
         self._objects: dict[str, int] = {}
         self._level = INFO  # of the lines that the client wants, and higher ones
-        self._nextId = secrets.randbits(31) << 32
+        self._lastId = _HIGH
         self._server = 0
         self._job: ShellJob | None = None
         self._launch: Launch | None = None
@@ -196,9 +200,9 @@ class ClassicConfirmationProtocol(ObjectServer):
     def _create(self, call: CreateInstance) -> CallAnswer:
         if call.clsid != SERVER_CLASS or len(call.iids) != 1:
             return InstanceCreated(CLASS_NOT_REGISTERED)
-        self._nextId += 1
-        self._server = self._nextId
-        return InstanceCreated(0, ((0, Reference(self._server, NewObject(_SERVER))),))
+        self._lastId += 1
+        self._server = self._lastId
+        return InstanceCreated(0, ((0, Reference(self._server, _SERVER)),))
 
     def _method(self, call: CallMethod) -> Serving[Variant]:
         match call.name.lower():

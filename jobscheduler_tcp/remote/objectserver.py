@@ -9,15 +9,13 @@ from abc import abstractmethod
 from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
-from twisted.internet.interfaces import ITCPTransport
-from twisted.internet.protocol import Protocol, connectionDone
+from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.conversation import Role
 from jobscheduler_tcp.errors import JobSchedulerError, RemoteProtocolError
-from jobscheduler_tcp.objects import MisunderstoodCall, ObjectConversation
-from jobscheduler_tcp.sockets import promptly, settle
+from jobscheduler_tcp.objectspeaker import ObjectSpeaker
 from jobscheduler_tcp.wire.classic import (
     Call,
     CallAnswer,
@@ -47,24 +45,22 @@ class CallFailed(JobSchedulerError):
         self.answer = failed(code, text)
 
 
-class ObjectServer(Protocol):
+class ObjectServer(ObjectSpeaker):
     """
     Answer calls.
 
     @ivar lost: whether the client is gone.
     """
 
-    transport: ITCPTransport
     _log = Logger()
 
     def __init__(self, task: str) -> None:
         """
         @param task: its UUID, for the log.
         """
+        super().__init__(Role.REMOTE)
         self.lost = False
         self._uuid = task
-        self._conversation = ObjectConversation(Role.REMOTE)
-        self._pumping = False
         # The calls that we work on: all but the last wait for an answer of the
         # client, which called again meanwhile.
         self._serving: list[Serving[CallAnswer]] = []
@@ -84,42 +80,21 @@ class ObjectServer(Protocol):
         """
         if self._waiting:
             self._goOn()
-            self._pump()
-
-    def connectionMade(self) -> None:
-        """
-        Say nothing: the client speaks first.
-        """
-        settle(self.transport)
-        self._write = promptly(self.transport)
-
-    def dataReceived(self, data: bytes) -> None:
-        """
-        Answer what is called, hang up on nonsense.
-        """
-        try:
-            self._conversation.hear(data)
-        except RemoteProtocolError as error:
-            self._hangUp(error)
-        else:
-            self._pump()
+            self.hearOn()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """
         Nothing more is answered.
         """
+        super().connectionLost(reason)
         self.lost = True
         self._serving = []
         self._waiting = False
 
-    def abort(self) -> None:
+    def misled(self, error: RemoteProtocolError) -> None:
         """
-        Close the connection at once: what is still answered is not said.
+        Hang up on nonsense.
         """
-        self._write = _unsaid
-        self.transport.abortConnection()
-
-    def _hangUp(self, error: JobSchedulerError) -> None:
         self._log.warn(
             "Task {task}: hung up on {peer}: {error}",
             task=self._uuid,
@@ -128,30 +103,10 @@ class ObjectServer(Protocol):
         )
         self.abort()
 
-    def _pump(self) -> None:
-        # Answering lets the peer's next message, if it is here already, be
-        # heard: a loop, so that a client that runs ahead does not make us
-        # recurse.
-        if self._pumping:
-            return
-        self._pumping = True
-        try:
-            while not self.lost:
-                try:
-                    message = self._conversation.next()
-                except MisunderstoodCall as error:
-                    code, _, text = str(error).partition("  ")
-                    self._answer(failed(code, text))
-                    continue
-                if message is None:
-                    break
-                self._heard(message)
-        except RemoteProtocolError as error:
-            self._hangUp(error)
-        finally:
-            self._pumping = False
-
-    def _heard(self, message: Call | CallAnswer) -> None:
+    def heard(self, message: Call | CallAnswer) -> None:
+        """
+        Carry a call out, or go on with the answer of the client.
+        """
         match message:
             case (
                 CreateInstance()
@@ -175,7 +130,7 @@ class ObjectServer(Protocol):
             if call is None:
                 self._waiting = True
             else:
-                self._write(self._conversation.call(call))
+                self.call(call)
             return
         except StopIteration as done:
             said: CallAnswer = done.value
@@ -187,17 +142,8 @@ class ObjectServer(Protocol):
             self._broken(Failure())
             return
         self._serving.pop()
-        self._answer(said)
+        self.answer(said)
 
     def _broken(self, failure: Failure) -> None:
         self._log.failure("Task {task} failed", failure=failure, task=self._uuid)
         self.abort()
-
-    def _answer(self, answer: CallAnswer) -> None:
-        self._write(self._conversation.answer(answer))
-
-
-def _unsaid(data: bytes) -> None:
-    """
-    The connection was aborted.
-    """

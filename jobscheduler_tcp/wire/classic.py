@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from struct import Struct, error
 from typing import Any, TypeAlias
 
@@ -50,6 +51,13 @@ UNKNOWN_NAME = 0x80020006
 BAD_VARIANT_TYPE = 0x80020008
 
 _CALL_CLASSES = frozenset({b"S", b"O", b"K"})
+
+# Most messages of one task are those of the next one, too: so many short ones are
+# not read anew. A call that lends objects is the longest of these; of the answers
+# none that has values for a task.
+_REMEMBERED = 256
+_SHORT_CALL = 512
+_SHORT_ANSWER = 128
 
 _INT32 = Struct(">i")
 _INT64 = Struct(">q")
@@ -275,6 +283,9 @@ CallAnswer: TypeAlias = (
 )
 
 
+_AnswerReader: TypeAlias = Callable[[Reader, int], CallAnswer]
+
+
 def isCall(payload: bytes) -> bool:
     """
     Whether a message is a call; all else answers the last call (4.3).
@@ -343,6 +354,10 @@ def decodeCall(payload: bytes) -> Call:
     @raise RemoteProtocolError: it is none; the text begins with the code of
         the original.
     """
+    return _sameCall(payload) if len(payload) <= _SHORT_CALL else _decodeCall(payload)
+
+
+def _decodeCall(payload: bytes) -> Call:
     reader = Reader(payload)
     kind = reader.raw(1)
     call: Call
@@ -356,6 +371,9 @@ def decodeCall(payload: bytes) -> Call:
         raise RemoteProtocolError("Z-REMOTE-106  the class of the message is not known")
     reader.finish()
     return call
+
+
+_sameCall = lru_cache(_REMEMBERED)(_decodeCall)
 
 
 def _decodeCreate(reader: Reader) -> CreateInstance:
@@ -459,6 +477,12 @@ def decodeAnswer(payload: bytes, call: Call) -> CallAnswer:
 
     @raise RemoteProtocolError: it does not answer it.
     """
+    asked = len(call.iids) if isinstance(call, CreateInstance) else 0
+    decode = _sameAnswer if len(payload) <= _SHORT_ANSWER else _decodeAnswer
+    return decode(payload, _ANSWER_READERS[type(call)], asked)
+
+
+def _decodeAnswer(payload: bytes, read: _AnswerReader, asked: int) -> CallAnswer:
     reader = Reader(payload)
     kind = reader.raw(1)
     if kind == b"E":
@@ -468,32 +492,57 @@ def decodeAnswer(payload: bytes, call: Call) -> CallAnswer:
         return Failed(tuple(texts))
     if kind != b"A":
         raise RemoteProtocolError("Z-REMOTE-107  the message is no answer")
-    answer = _decodeAnswer(reader, call)
+    answer = read(reader, asked)
     reader.finish()
     return answer
 
 
-def _decodeAnswer(reader: Reader, call: Call) -> CallAnswer:
-    if isinstance(call, (Release, KeepAlive)):
-        return Done()
+_sameAnswer = lru_cache(_REMEMBERED)(_decodeAnswer)
+
+
+def _readDone(reader: Reader, asked: int) -> Done:
+    return Done()
+
+
+def _readMethodCalled(reader: Reader, asked: int) -> MethodCalled:
     result = _readResult(reader)
-    match call:
-        case CallMethod():
-            return MethodCalled(reader.variant(), result)
-        case Invoke():
-            if isFailure(result):
-                return Invoked(result, EMPTY, *_readProblem(reader))
-            return Invoked(result, reader.variant())
-        case GetId():
-            return IdGiven(result, 0 if isFailure(result) else reader.int32())
-        case CreateInstance():
-            if isFailure(result):
-                return InstanceCreated(result)
-            return InstanceCreated(
-                result, tuple((_readResult(reader), reader.reference()) for _ in call.iids)
-            )
-        case QueryInterface():
-            return InterfaceGiven(result, NOTHING if isFailure(result) else reader.reference())
+    return MethodCalled(reader.variant(), result)
+
+
+def _readInvoked(reader: Reader, asked: int) -> Invoked:
+    result = _readResult(reader)
+    if isFailure(result):
+        return Invoked(result, EMPTY, *_readProblem(reader))
+    return Invoked(result, reader.variant())
+
+
+def _readIdGiven(reader: Reader, asked: int) -> IdGiven:
+    result = _readResult(reader)
+    return IdGiven(result, 0 if isFailure(result) else reader.int32())
+
+
+def _readInstanceCreated(reader: Reader, asked: int) -> InstanceCreated:
+    result = _readResult(reader)
+    if isFailure(result):
+        return InstanceCreated(result)
+    objects = ((_readResult(reader), reader.reference()) for _ in range(asked))
+    return InstanceCreated(result, tuple(objects))
+
+
+def _readInterfaceGiven(reader: Reader, asked: int) -> InterfaceGiven:
+    result = _readResult(reader)
+    return InterfaceGiven(result, NOTHING if isFailure(result) else reader.reference())
+
+
+_ANSWER_READERS: dict[type, _AnswerReader] = {
+    Release: _readDone,
+    KeepAlive: _readDone,
+    CallMethod: _readMethodCalled,
+    Invoke: _readInvoked,
+    GetId: _readIdGiven,
+    CreateInstance: _readInstanceCreated,
+    QueryInterface: _readInterfaceGiven,
+}
 
 
 def isFailure(result: int) -> bool:

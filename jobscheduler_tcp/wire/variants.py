@@ -95,6 +95,19 @@ class Variant:
     value: Any = None
 
 
+class Written(Variant):
+    """
+    A value that is said often: it is written once.
+    """
+
+    __slots__ = ("data",)
+    data: bytes
+
+    def __init__(self, same: Variant) -> None:
+        super().__init__(same.type, same.value)
+        object.__setattr__(self, "data", variantBytes(same))
+
+
 @dataclass(frozen=True, slots=True)
 class NewObject:
     """
@@ -199,6 +212,8 @@ def variantBytes(variant: Variant) -> bytes:
     if vt == _BSTR:
         data: bytes = value.encode("latin-1", "replace")
         return _PAIR.pack(_BSTR, len(data)) + data
+    if isinstance(variant, Written):
+        return variant.data
     write = _WRITERS.get(vt)
     if write is None:
         raise LocalProtocolError(f"Z-REMOTE-108  a variant of type {vt} cannot be sent")
@@ -339,10 +354,17 @@ class Reader:
         if depth > MAX_DEPTH:
             raise RemoteProtocolError("variants are nested too deep")
         values: list[Variant] = []
+        data = self._data
         for _ in range(count):
+            position = self._position
             (vt,) = self.unpack(_INT32)
-            if vt == _BSTR:
-                values.append(Variant(_BSTR, self.string()))
+            if vt == _BSTR:  # most are, so it is read here
+                (size,) = self.unpack(_INT32)
+                start = position + _PAIR.size
+                self._position = end = start + size
+                if not start <= end <= self._end:
+                    raise _tooShort()
+                values.append(Variant(_BSTR, str(data[start:end], "latin-1")))
             elif vt == _EMPTY:
                 values.append(EMPTY)
             elif vt == _BOOL:
