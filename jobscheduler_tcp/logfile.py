@@ -36,7 +36,8 @@ class LineFormat:
         """
         Make the line of an event.
         """
-        form = event.get("log_format")
+        get = event.get
+        form = get("log_format")
         # Twisted calls what stands as {name()}; that and what has a traceback
         # is left to it, and so is what cannot be formatted.
         if (
@@ -52,28 +53,26 @@ class LineFormat:
             if text:
                 if "\n" in text:
                     text = text.replace("\n", "\n\t")
-                return f"{self._time(event.get('log_time'))} [{self._system(event)}] {text}\n"
+                when = get("log_time")
+                if when is None or int(when) != self._second:
+                    self._time(when)
+                key = get("log_namespace", "-"), get("log_level")
+                system = self._systems.get(key) if "log_system" not in event else None
+                return f"{self._stamp} [{system or self._system(event, key)}] {text}\n"
         return formatEventAsClassicLogText(event, self._time)
 
     def _time(self, when: float | None) -> str:
         # The same for all events of a second.
-        if when is None:
-            return formatTime(when)
-        second = int(when)
-        if second != self._second:
-            self._stamp = formatTime(when)
-            self._second = second
+        self._stamp = formatTime(when)
+        self._second = None if when is None else int(when)
         return self._stamp
 
-    def _system(self, event: LogEvent) -> str:
+    def _system(self, event: LogEvent, key: tuple[object, object]) -> str:
         system = event.get("log_system")
         if system is not None:
             return str(system)
-        key = event.get("log_namespace", "-"), event.get("log_level")
-        known = self._systems.get(key)
-        if known is None:
-            level = getattr(key[1], "name", "-")
-            known = self._systems[key] = f"{key[0]}#{level}"
+        level = getattr(key[1], "name", "-")
+        known = self._systems[key] = f"{key[0]}#{level}"
         return known
 
 

@@ -10,7 +10,6 @@ from typing import cast
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.client import verdicts
@@ -32,6 +31,7 @@ from jobscheduler_tcp.errors import (
     NotStarted,
 )
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, IStartWitness
+from jobscheduler_tcp.logger import TaskLogger
 from jobscheduler_tcp.messages import (
     Answer,
     CallbackMode,
@@ -110,7 +110,7 @@ class JobHands:
 
     inputs: JobInputs
     hearing: Hearing
-    _log = Logger()
+    _log = TaskLogger()
 
     def __init__(
         self,

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from signal import SIGTERM
 
 from twisted.internet.defer import Deferred, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.errors import LaunchFailed
@@ -24,6 +23,7 @@ from jobscheduler_tcp.interfaces import (
     Launch,
     ProcessExit,
 )
+from jobscheduler_tcp.logger import TaskLogger
 from jobscheduler_tcp.messages import Stream, TaskEnded, TaskRefused, TaskStarted, TaskTaken
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
@@ -41,7 +41,7 @@ STOP_GRACE = 30.0
 MAX_RETURNED = 1_000_000
 _PAIR = 16
 
-_log = Logger()
+_log = TaskLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
