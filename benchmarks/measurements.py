@@ -39,9 +39,9 @@ SLEEP: dict[str, Any] = {"command": ["/bin/sleep", "3600"]}
 # Who dials the confirmation connection, and how many tasks share it.
 MODES = ("own", "shared", "passive")
 
-# What a task without input takes at the remote: two pipes, a pidfd, and a
+# What a task without input takes at the remote where many live: two pipes, and a
 # connection of its own.
-DESCRIPTORS = {"own": 4, "shared": 3}
+DESCRIPTORS = {"own": 3, "shared": 2}
 
 # Lines of 40 bytes, each by a write of its own.
 LINE_WRITER = "import os; w = os.write\nfor _ in range({}): w(1, b'x' * 39 + b'\\n')"

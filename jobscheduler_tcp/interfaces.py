@@ -371,6 +371,7 @@ class ITaskProcess(Interface):
     """
 
     task: str = Attribute("The UUID of the task.")
+    descriptors: int = Attribute("How many descriptors of this program it takes at most now.")
 
     def pauseProducing() -> None:
         """

@@ -531,7 +531,7 @@ class _CommandPort(Service):
 
 def raiseDescriptorLimit() -> None:
     """
-    Take as many descriptors as the system lets us: a task needs about six.
+    Take as many descriptors as the system lets us: a task needs up to five.
     """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     try:

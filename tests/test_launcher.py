@@ -16,6 +16,7 @@ import fcntl
 import os
 import stat
 from collections.abc import Callable
+from dataclasses import replace
 
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor, IWriteDescriptor
@@ -36,9 +37,9 @@ from jobscheduler_tcp.interfaces import (
     ProcessExit,
 )
 from jobscheduler_tcp.messages import Stream, Work
-from jobscheduler_tcp.remote import program
+from jobscheduler_tcp.remote import exits, program
 from jobscheduler_tcp.remote.drain import DRAIN_LIMIT, DRAIN_SILENCE
-from jobscheduler_tcp.remote.exits import POLL_INTERVAL, ExitWatch
+from jobscheduler_tcp.remote.exits import POLL_INTERVAL, ExitWatch, ReportedExit
 from jobscheduler_tcp.remote.kill import Killer
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
@@ -515,6 +516,30 @@ class LaunchedProcessTests(PipeTestCase):
         """
         verifyObject(ITaskProcess, self.process)
         self.assertEqual(self.process.task, TASK)
+
+    def test_descriptors(self) -> None:
+        """
+        A process of another one takes a pipe for each stream; a child of ours one
+        more to be watched by, which the system has not for everybody.
+        """
+        self.process.expect()
+        self.assertEqual(self.process.descriptors, 3)
+        reading, writing = self.pipe()
+        execution = replace(self.execution, stdin=writing)
+        self.process.started(execution, ReportedExit(self.reactor, NOBODY))
+        self.assertEqual(self.process.descriptors, 3)
+        self.process.endInput()
+        self.assertEqual(self.process.descriptors, 2)
+        self.process.abandon()
+        self.assertEqual(self.process.descriptors, 0)
+
+        stdout, _ = self.pipe()
+        stderr, _ = self.pipe()
+        watch = os.dup(reading)
+        self.patch(exits, "_openPidfd", lambda pid: watch)
+        self.process.start(Execution(NOBODY, -1, stdout, stderr))
+        self.assertEqual(self.process.descriptors, 3)
+        self.process.abandon()
 
     def test_outputBeforeExit(self) -> None:
         """

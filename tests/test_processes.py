@@ -563,6 +563,20 @@ class KillTests(SynchronousTestCase):
             [(MAIN, signal.SIGTERM), (DAEMON, signal.SIGKILL), (DAEMON, signal.SIGTERM)],
         )
 
+    def test_numberGivenAwayBefore(self) -> None:
+        """
+        A living process with the number of one that was waited for is a stranger,
+        even if it was there, and leads a session, before we first looked.
+        """
+        self.proc.add(MAIN, started=4711)
+        self.proc.add(CHILD, parent=MAIN, session=MAIN)
+        self.proc.add(DAEMON, mark=TASK)
+        self.family.reaped = True
+        done = self.kill()
+        self.clock.pump([0, 0.01, 0.02])
+        self.assertEqual(self.successResultOf(done), KillReport(1))
+        self.assertEqual(self.sent, [(DAEMON, signal.SIGTERM)])
+
     def test_together(self) -> None:
         """
         Kills that are under way at the same time do not touch each other, nor

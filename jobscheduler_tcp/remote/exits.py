@@ -62,6 +62,13 @@ class ExitWatch:
         self._descriptor = _openPidfd(pid)
 
     @property
+    def descriptors(self) -> int:
+        """
+        How many it takes.
+        """
+        return int(self._descriptor >= 0)
+
+    @property
     def reaped(self) -> bool:
         """
         Whether the child was waited for.
@@ -158,10 +165,11 @@ class ExitWatch:
 
 class ReportedExit:
     """
-    The end of a child of another process, which reports it.
+    The end of a child of another process, which reports it: no descriptor is
+    needed to hear of it.
 
     @ivar exited: called once when the child has exited. Its number may belong to
-        somebody else then.
+        somebody else then: who reports it has waited for it before.
     @ivar reaped: whether it is.
     """
 
@@ -175,6 +183,8 @@ class ReportedExit:
         "exited",
         "reaped",
     )
+
+    descriptors = 0
 
     def __init__(self, clock: IReactorTime, pid: int) -> None:
         self._clock = clock

@@ -73,17 +73,21 @@ class _Kill:
         """
         Find who is left.
         """
-        if self.family.reaped and not snapshot.occupied(self.family.main):
+        main = self.family.main
+        # A session or group of ours keeps its number, but whoever has the number
+        # itself of a process that was waited for is somebody else.
+        if self.family.reaped and (main in snapshot.processes or not snapshot.occupied(main)):
             self.numberIsOurs = False
-        main = self.family.main if self.numberIsOurs else None
-        return snapshot.family(main, self.family.task, self.known.values())
+        ours = main if self.numberIsOurs else None
+        return snapshot.family(ours, self.family.task, self.known.values())
 
 
 class Killer:
     """
     Kill tasks.
 
-    @param mains: the main processes of all tasks that were not waited for.
+    @param mains: finds out now which are the main processes of all tasks that were
+        not waited for. Families know then whether theirs was.
     @param send: how a signal is sent.
     """
 

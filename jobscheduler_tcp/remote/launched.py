@@ -148,6 +148,17 @@ class LaunchedProcess:
         )
 
     @property
+    def descriptors(self) -> int:
+        """
+        See L{ITaskProcess}.
+        """
+        if self._pending is not None:
+            return 3  # who starts it watches it: two pipes, and its input if it has any
+        if self._ended:
+            return 0
+        return 2 + (self._input.fileno() >= 0) + self._watch.descriptors
+
+    @property
     def main(self) -> int:
         """
         The number of the main process, 0 if it may belong to somebody else.

@@ -51,7 +51,7 @@ class ProcessLauncher:
         self._umask = umask
         self._scripts = ScriptDirectory(scripts)
         self._processes: set[LaunchedProcess] = set()
-        self._killer = Killer(reactor, lambda: {process.main for process in self._processes})
+        self._killer = Killer(reactor, self.mains)
         self._holders = PipeHolders(reactor)
         self._spawners = Spawners(reactor, umask, spawners, self._execute)
         self._stopped = False
@@ -102,6 +102,15 @@ class ProcessLauncher:
             start.process.notStarted(error)
         else:
             start.process.started(execution)
+
+    def mains(self) -> set[int]:
+        """
+        The main processes of tasks that nobody has waited for. Those that start
+        tasks wait for them before they report, and a number that was given to
+        somebody else meanwhile must not be taken for ours.
+        """
+        self._spawners.hear()
+        return {process.main for process in self._processes}
 
     def _forget(self, process: LaunchedProcess) -> None:
         self._processes.discard(process)

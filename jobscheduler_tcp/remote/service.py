@@ -64,7 +64,8 @@ from jobscheduler_tcp.security import AllowedHosts
 from jobscheduler_tcp.wire.documents import Element, element
 
 # What a task takes at most of the descriptors of this process: its confirmation
-# connection, a pidfd and three pipes; and what is kept for everything else.
+# connection, three pipes, and a pidfd where no other process watches it; and what
+# is kept for everything else.
 DESCRIPTORS_OF_A_TASK = 5
 DESCRIPTOR_RESERVE = 64
 

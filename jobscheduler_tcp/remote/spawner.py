@@ -176,25 +176,39 @@ class Spawner:
         """
         return "spawner"
 
+    def hear(self) -> None:
+        """
+        Hear all reports that are there.
+        """
+        while self._connection.fileno() >= 0 and self._hear():
+            pass
+
     def doRead(self) -> None:
         """
         Hear reports.
         """
+        self._hear()
+
+    def _hear(self) -> bool:
+        """
+        @return: whether there were any.
+        """
         try:
             data = self._connection.recv(spawning.LONGEST_REPORT)
         except BlockingIOError:
-            return
+            return False
         except OSError:
             data = b""
         if not data:
             self._lost()
-            return
+            return False
         for kind, *report in marshal.loads(data):  # noqa: S302 - of our own child
             try:
                 self._heard(kind, *report)
             except Exception:
                 self._log.failure("What was started by process {pid} failed", pid=self._pid)
         self._changed()
+        return True
 
     def connectionLost(self, reason: Failure) -> None:
         """

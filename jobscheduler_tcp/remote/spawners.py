@@ -86,6 +86,13 @@ class Spawners:
             self._more()
         return True
 
+    def hear(self) -> None:
+        """
+        Hear now what was reported already.
+        """
+        for spawner in list(self._spawners):
+            spawner.hear()
+
     def refuse(self, error: LaunchFailed) -> None:
         """
         Start nothing more, and soon wait no longer for what is being started.

@@ -153,13 +153,16 @@ class Task:
     @property
     def descriptors(self) -> int:
         """
-        How many descriptors of this process it takes: two pipes and a pidfd, its
-        input, and its confirmation connection if that is its own.
+        How many descriptors of this process it takes: those of its process, and
+        its confirmation connection if that is its own.
         """
-        if self.id in self._steps.place.resting:
+        steps = self._steps
+        if self.id in steps.place.resting:
             return 0
-        own = isinstance(self._steps.callback, ConfirmationFactory)
-        return 3 + self._stdin + own
+        own = isinstance(steps.callback, ConfirmationFactory)
+        # One that is not launched yet may become a child: two pipes and a pidfd.
+        launched = steps.process
+        return own + (3 + self._stdin if launched is None else launched.descriptors)
 
     @property
     def grace(self) -> float:

@@ -32,6 +32,7 @@ class FakeProcess:
     A process that does what the test says.
 
     @ivar task: the UUID of the task.
+    @ivar descriptors: those of a child: two pipes and a pidfd, and its input.
     @ivar launch: what was asked for.
     @ivar receiver: who hears of the process.
     @ivar input: all that was written to it; it takes everything at once.
@@ -46,6 +47,7 @@ class FakeProcess:
 
     def __init__(self, clock: IReactorTime, launch: Launch, receiver: ITaskReceiver) -> None:
         self.task = launch.task
+        self.descriptors = 3 + launch.work.stdin
         self.launch = launch
         self.receiver = receiver
         self.input = bytearray()

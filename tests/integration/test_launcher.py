@@ -13,6 +13,7 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from typing import cast
 from uuid import uuid4
@@ -599,6 +600,22 @@ class SpawnedTests(LauncherTests):
         self.assertIn("not known: what started it was killed", ending.note)
         self.assertEqual(await other.kill(signal.SIGTERM, 5), KillReport(1))
         self.assertIn("what started it was killed", (await otherWatcher.ended).note)
+
+    async def test_waitedForBeforeReport(self) -> None:
+        """
+        Who is about to kill hears first what was reported: what has exited was
+        waited for, and its number may be somebody else's.
+        """
+        process, watcher = self.launch("sleep", "600")
+        main = await watcher.started
+        self.assertEqual((process.main, process.descriptors), (main, 2))
+        os.kill(main, signal.SIGKILL)
+        # Not a turn of the reactor.
+        until = time.monotonic() + PATIENCE
+        while process.main and time.monotonic() < until:
+            self.launcher.mains()
+        self.assertEqual((process.main, isAlive(main)), (0, False))
+        self.assertEqual((await watcher.ended).signal, signal.SIGKILL)
 
     async def test_killedWhileStarting(self) -> None:
         """
