@@ -35,13 +35,18 @@ WINDOW = 1048576
 MAX_CHANNELS = 65536
 
 
-class _Task:
+# What has something to be entered into the books of a channel, and does not close it.
+_ENTERED = frozenset(
+    {TaskOutput, OutputAcknowledged, TaskInput, InputTaken, InputEnded, TaskAttached}
+)
+
+
+class _Task(Conversation):
     """
     The books of one task's channel.
     """
 
     __slots__ = (
-        "conversation",
         "given",
         "inputEnded",
         "inputWindow",
@@ -53,7 +58,7 @@ class _Task:
     )
 
     def __init__(self, role: Role) -> None:
-        self.conversation = Conversation(TASK, role)
+        super().__init__(TASK, role)
         self.stdout = self.stdoutKept = 0  # said, acknowledged
         self.stderr = self.stderrKept = 0
         self.given = self.taken = 0
@@ -131,6 +136,9 @@ class _Task:
         self.given += size
 
 
+_CLOSED = Place.END_ACKNOWLEDGED
+
+
 class ConfirmationChannels:
     """
     One end of a confirmation connection.
@@ -141,7 +149,7 @@ class ConfirmationChannels:
         what was acknowledged, as in the last L{ListenerProof} said or heard.
     """
 
-    __slots__ = ("_decoder", "_handshake", "_role", "_tasks", "proven", "window")
+    __slots__ = ("_decoder", "_handshake", "_longest", "_role", "_tasks", "proven", "window")
 
     def __init__(self, role: Role, window: int = WINDOW) -> None:
         self.proven = False
@@ -150,6 +158,7 @@ class ConfirmationChannels:
         self._handshake = Conversation(HANDSHAKE, role)
         self._tasks: dict[int, _Task] = {}
         self._decoder = MessageDecoder()
+        self._longest = self._decoder.limit + extended.LENGTH
 
     @property
     def channels(self) -> int:
@@ -166,19 +175,21 @@ class ConfirmationChannels:
         @raise RemoteProtocolError: hang up; nothing heard afterwards means
             anything.
         """
+        tasks = self._tasks
         for channel, message in self._decoder.feed(data):
-            task = self._tasks.get(channel)
+            task = tasks.get(channel)
             if task is not None:
-                task.conversation.hear(message)
-                task.enter(message, self.window, RemoteProtocolError)
-                if task.conversation.place is Place.END_ACKNOWLEDGED:
-                    del self._tasks[channel]
+                task.hear(message)
+                if type(message) in _ENTERED:
+                    task.enter(message, self.window, RemoteProtocolError)
+                elif task.step.place is _CLOSED:
+                    del tasks[channel]
             elif channel == 0:
                 self._handshake.hear(message)
                 self._shake(message)
             else:
                 task = self._opened(channel, message, RemoteProtocolError)
-                task.conversation.hear(message)
+                task.hear(message)
                 task.enter(message, self.window, RemoteProtocolError)
                 self._tasks[channel] = task
             yield channel, message
@@ -190,20 +201,21 @@ class ConfirmationChannels:
         @raise LocalProtocolError: it may not be said now; nothing has changed.
         """
         data = extended.encode(channel, message)
-        if len(data) - 4 > self._decoder.limit:
+        if len(data) > self._longest:
             raise LocalProtocolError(f"{type(message).__name__} is too long")
         task = self._tasks.get(channel)
         if task is not None:
-            task.conversation.speak(message)
-            task.enter(message, self.window, LocalProtocolError)
-            if task.conversation.place is Place.END_ACKNOWLEDGED:
+            task.speak(message)
+            if type(message) in _ENTERED:
+                task.enter(message, self.window, LocalProtocolError)
+            elif task.step.place is _CLOSED:
                 del self._tasks[channel]
         elif channel == 0:
             self._handshake.speak(message)
             self._shake(message)
         else:
             task = self._opened(channel, message, LocalProtocolError)
-            task.conversation.speak(message)
+            task.speak(message)
             task.enter(message, self.window, LocalProtocolError)
             self._tasks[channel] = task
         return data
@@ -217,7 +229,7 @@ class ConfirmationChannels:
             task does not run.
         """
         task = self._task(channel)
-        if task.conversation.place is not Place.TASK_RUNNING or self._role is not Role.REMOTE:
+        if task.step.place is not Place.TASK_RUNNING or self._role is not Role.REMOTE:
             raise LocalProtocolError("output of a task that does not run")
         if not 0 < size <= extended.MAX_DATA:
             raise LocalProtocolError(f"{size} bytes of data in one frame")
@@ -244,12 +256,18 @@ class ConfirmationChannels:
         """
         return self._task(channel).given
 
-    def acknowledgement(self, channel: int) -> OutputAcknowledged:
+    def received(self, channel: int) -> tuple[int, int]:
         """
-        Client: make the message that acknowledges all output heard so far.
+        Client: tell how many bytes of stdout and stderr were heard so far.
         """
         task = self._task(channel)
-        return OutputAcknowledged(task.stdout, task.stderr)
+        return task.stdout, task.stderr
+
+    def acknowledgement(self, channel: int) -> OutputAcknowledged:
+        """
+        Client: make the message that acknowledges all of them.
+        """
+        return OutputAcknowledged(*self.received(channel))
 
     def _task(self, channel: int) -> _Task:
         task = self._tasks.get(channel)
@@ -273,3 +291,4 @@ class ConfirmationChannels:
         elif not self.proven and self._handshake.place is Place.PROVEN:
             self.proven = True
             self._decoder.limit = extended.MAX_PROVEN
+            self._longest = extended.MAX_PROVEN + extended.LENGTH

@@ -178,21 +178,71 @@ TASK: Script = {
 }
 
 
+class Step:
+    """
+    A place of a script, as one end sees it.
+
+    @ivar ours: from the types of what our side may say there to where they lead.
+    @ivar theirs: from those of what the peer may say.
+    """
+
+    __slots__ = ("ours", "place", "role", "theirs")
+
+    def __init__(self, place: Place, role: Role) -> None:
+        self.place = place
+        self.role = role
+        self.ours: dict[type, Step] = {}
+        self.theirs: dict[type, Step] = {}
+
+    def complaint(self, ours: bool, message: object) -> str:
+        """
+        Tell people what was said where it may not be said.
+        """
+        speaker = self.role.value
+        if not ours:
+            speaker = (_R if self.role is _C else _C).value
+        said = type(message).__name__
+        return f"the {speaker} may not say {said} while the conversation is {self.place.value}"
+
+
+def stepsOf(script: Script) -> dict[Role, Step]:
+    """
+    Join the places of a script to each other.
+
+    @return: the step where a conversation opens, for each end.
+    """
+    openings: dict[Role, Step] = {}
+    for role in Role:
+        steps = {place: Step(place, role) for place in script}
+        for place, words in script.items():
+            for (speaker, kind), after in words.items():
+                step = steps[place]
+                (step.ours if speaker is role else step.theirs)[kind] = steps[after]
+        openings[role] = steps[Place.OPENED]
+    return openings
+
+
+_OPENINGS = {id(script): stepsOf(script) for script in (COMMAND, HANDSHAKE, TASK)}
+
+
 class Conversation:
     """
-    Walk a script.
+    Walk a script: one of the three tables.
 
-    @ivar place: where the conversation stands, for messages to people.
+    @ivar step: where the conversation stands.
     """
 
-    __slots__ = ("_allowed", "_peer", "_role", "_script", "place")
+    __slots__ = ("step",)
 
     def __init__(self, script: Script, role: Role) -> None:
-        self._script = script
-        self._role = role
-        self._peer = _R if role is _C else _C
-        self.place = Place.OPENED
-        self._allowed = script[Place.OPENED]
+        self.step = _OPENINGS[id(script)][role]
+
+    @property
+    def place(self) -> Place:
+        """
+        Where the conversation stands, for messages to people.
+        """
+        return self.step.place
 
     def speak(self, message: object) -> None:
         """
@@ -200,10 +250,10 @@ class Conversation:
 
         @raise LocalProtocolError: it may not be said now.
         """
-        place = self._allowed.get((self._role, type(message)))
-        if place is None:
-            raise LocalProtocolError(self._complaint(self._role, message))
-        self._go(place)
+        after = self.step.ours.get(type(message))
+        if after is None:
+            raise LocalProtocolError(self.step.complaint(True, message))
+        self.step = after
 
     def hear(self, message: object) -> None:
         """
@@ -211,16 +261,7 @@ class Conversation:
 
         @raise RemoteProtocolError: it may not be said now.
         """
-        place = self._allowed.get((self._peer, type(message)))
-        if place is None:
-            raise RemoteProtocolError(self._complaint(self._peer, message))
-        self._go(place)
-
-    def _go(self, place: Place) -> None:
-        if place is not self.place:
-            self.place = place
-            self._allowed = self._script[place]
-
-    def _complaint(self, role: Role, message: object) -> str:
-        said = type(message).__name__
-        return f"the {role.value} may not say {said} while the conversation is {self.place.value}"
+        after = self.step.theirs.get(type(message))
+        if after is None:
+            raise RemoteProtocolError(self.step.complaint(False, message))
+        self.step = after

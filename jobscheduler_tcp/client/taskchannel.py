@@ -124,8 +124,7 @@ class TaskChannel:
         """
         if not self._bound or self._closed:
             return self._have
-        received = self._channels.acknowledgement(self._number)
-        return received.stdout, received.stderr
+        return self._channels.received(self._number)
 
     def bind(
         self,
@@ -221,15 +220,9 @@ class TaskChannel:
             remote was told so.
         @raise RemoteProtocolError: not all of the output came as it was sent.
         """
-        received = self._channels.acknowledgement(self._number)
-        for name, got, heard, size, checksum in (
-            ("stdout", received.stdout, self._stdout, message.stdoutSize, message.stdoutChecksum),
-            ("stderr", received.stderr, self._stderr, message.stderrSize, message.stderrChecksum),
-        ):
-            # Where nothing ran there is no checksum either.
-            same = (checksum or NOTHING) == finished(heard)
-            if got != size or (self._whole and not same):
-                raise RemoteProtocolError(f"{got} bytes of {name} came, not the {size} sent")
+        self._have = stdout, stderr = self._channels.received(self._number)
+        self._check("stdout", stdout, self._stdout, message.stdoutSize, message.stdoutChecksum)
+        self._check("stderr", stderr, self._stderr, message.stderrSize, message.stderrChecksum)
         self._endHeard = True
         self._onAcknowledged = onAcknowledged
         if self._ended:  # on an earlier connection
@@ -244,6 +237,13 @@ class TaskChannel:
             self._acknowledgeEnd(None)
         else:
             kept.addCallbacks(self._acknowledgeEnd, self._notKept)
+
+    def _check(
+        self, name: str, got: int, heard: Checksum | None, size: int, checksum: bytes
+    ) -> None:
+        # Where nothing ran there is no checksum either.
+        if got != size or (self._whole and (checksum or NOTHING) != finished(heard)):
+            raise RemoteProtocolError(f"{got} bytes of {name} came, not the {size} sent")
 
     def lost(self, reason: Failure) -> None:
         """
@@ -293,7 +293,6 @@ class TaskChannel:
     def _acknowledgeEnd(self, _: None) -> None:
         self._endKept = True
         if self._endHeard and not self._closed:
-            self._have = self.offsets
             self._transport.write(self._channels.say(self._number, EndAcknowledged()))
             self._bound = False
             onAcknowledged, self._onAcknowledged = self._onAcknowledged, _ignore

@@ -39,10 +39,13 @@ from jobscheduler_tcp.messages import (
 MAX_UNPROVEN = 4096
 MAX_PROVEN = 1048576
 
+# Bytes before a payload, which say how long it is.
+LENGTH = 4
+
 _HEADER = Struct(">IBI")  # length, type, channel
 _DATA = Struct(">IBIQ")  # length, type, channel, offset
 _BEGINNING = Struct(">BIQ")  # the same of a payload
-_CHANNEL = Struct(">I")
+_TYPE = Struct(">BI")  # type and channel
 _OFFSET = Struct(">Q")
 _OFFSETS = Struct(">QQ")
 _BODY = 5  # a payload's body stands behind type and channel
@@ -78,7 +81,7 @@ def encode(channel: int, message: Confirmation) -> bytes:
         if kind is TaskInput:
             return _encodeData(channel, Stream.STDIN, message)  # type: ignore[arg-type]  # narrowed by kind
         letter, write = _WRITERS[kind]
-        body = write(message)
+        body = b"" if write is None else write(message)
         return _HEADER.pack(_BODY + len(body), letter, channel) + body
     except LocalProtocolError:
         raise
@@ -101,11 +104,12 @@ def decode(payload: bytes) -> tuple[int, Confirmation]:
     @return: the channel, and what was said on it.
     @raise RemoteProtocolError: it is not understood.
     """
-    reader = _READERS.get(payload[:1])
-    if reader is None:
-        raise RemoteProtocolError(f"a frame of the unknown type {payload[:1]!r}")
     try:
-        return _CHANNEL.unpack_from(payload, 1)[0], reader(payload)
+        letter, channel = _TYPE.unpack_from(payload)
+        reader = _READERS.get(letter)
+        if reader is None:
+            raise RemoteProtocolError(f"a frame of the unknown type {payload[:1]!r}")
+        return channel, reader(payload)
     except RemoteProtocolError:
         raise
     except Exception as error:  # whatever a decoder may think of, also RecursionError
@@ -140,32 +144,31 @@ def _line(text: str) -> str:
 
 
 def _writeEnded(message: TaskEnded) -> bytes:
-    return _pack(replace(message, note=_line(message.note)))
+    if message.note:
+        message = replace(message, note=_line(message.note))
+    return _pack(message)
 
 
-def _writeNothing(message: object) -> bytes:
-    return b""
-
-
-_WRITERS: dict[type, tuple[int, _Writer]] = {
+# Some have nothing behind the channel.
+_WRITERS: dict[type, tuple[int, _Writer | None]] = {
     Challenge: (ord("C"), _pack),
     ListenerProof: (ord("L"), _pack),
     CallerProof: (ord("P"), _pack),
-    Heartbeat: (ord("h"), _writeNothing),
+    Heartbeat: (ord("h"), None),
     TaskAttached: (ord("A"), _pack),
     TaskStarted: (ord("S"), _pack),
     InputTaken: (ord("i"), lambda message: _OFFSET.pack(message.offset)),
     TaskEnded: (ord("E"), _writeEnded),
     OutputAcknowledged: (ord("a"), lambda message: _OFFSETS.pack(message.stdout, message.stderr)),
-    InputEnded: (ord("e"), _writeNothing),
-    EndAcknowledged: (ord("K"), _writeNothing),
-    TaskAbandoned: (ord("x"), _writeNothing),
+    InputEnded: (ord("e"), None),
+    EndAcknowledged: (ord("K"), None),
+    TaskAbandoned: (ord("x"), None),
 }
 
 
 def _packed(kind: type[Confirmation]) -> _Reader:
     read = msgpack.Decoder(kind).decode
-    return lambda payload: read(memoryview(payload)[_BODY:])
+    return lambda payload: read(payload[_BODY:])
 
 
 def _empty(message: Confirmation) -> _Reader:
@@ -211,20 +214,20 @@ def _readAcknowledged(payload: bytes) -> OutputAcknowledged:
     return OutputAcknowledged(_count(stdout), _count(stderr))
 
 
-_READERS: dict[bytes, _Reader] = {
-    b"C": _packed(Challenge),
-    b"L": _packed(ListenerProof),
-    b"P": _packed(CallerProof),
-    b"h": _empty(Heartbeat()),
-    b"A": _packed(TaskAttached),
-    b"S": _packed(TaskStarted),
-    b"1": _readStdout,
-    b"2": _readStderr,
-    b"i": _readTaken,
-    b"E": _packed(TaskEnded),
-    b"a": _readAcknowledged,
-    b"0": _readInput,
-    b"e": _empty(InputEnded()),
-    b"K": _empty(EndAcknowledged()),
-    b"x": _empty(TaskAbandoned()),
+_READERS: dict[int, _Reader] = {
+    ord("C"): _packed(Challenge),
+    ord("L"): _packed(ListenerProof),
+    ord("P"): _packed(CallerProof),
+    ord("h"): _empty(Heartbeat()),
+    ord("A"): _packed(TaskAttached),
+    ord("S"): _packed(TaskStarted),
+    ord("1"): _readStdout,
+    ord("2"): _readStderr,
+    ord("i"): _readTaken,
+    ord("E"): _packed(TaskEnded),
+    ord("a"): _readAcknowledged,
+    ord("0"): _readInput,
+    ord("e"): _empty(InputEnded()),
+    ord("K"): _empty(EndAcknowledged()),
+    ord("x"): _empty(TaskAbandoned()),
 }
