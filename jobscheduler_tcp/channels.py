@@ -138,6 +138,10 @@ class _Task(Conversation):
 
 _CLOSED = Place.END_ACKNOWLEDGED
 
+# The channel of a task that has a connection of its own.
+ALONE = 1
+_NO_OTHERS: dict[int, _Task] = {}
+
 
 class ConfirmationChannels:
     """
@@ -149,14 +153,25 @@ class ConfirmationChannels:
         what was acknowledged, as in the last L{ListenerProof} said or heard.
     """
 
-    __slots__ = ("_decoder", "_handshake", "_longest", "_role", "_tasks", "proven", "window")
+    __slots__ = (
+        "_alone",
+        "_decoder",
+        "_handshake",
+        "_longest",
+        "_role",
+        "_tasks",
+        "proven",
+        "window",
+    )
 
     def __init__(self, role: Role, window: int = WINDOW) -> None:
         self.proven = False
         self.window = window
         self._role = role
         self._handshake = Conversation(HANDSHAKE, role)
-        self._tasks: dict[int, _Task] = {}
+        # Most connections have one task, and a dict for that takes twice its books.
+        self._alone: _Task | None = None  # on channel 1
+        self._tasks = _NO_OTHERS
         self._decoder = MessageDecoder()
         self._longest = self._decoder.limit + extended.LENGTH
 
@@ -165,7 +180,7 @@ class ConfirmationChannels:
         """
         The number of channels of tasks that are open.
         """
-        return len(self._tasks)
+        return len(self._tasks) + (self._alone is not None)
 
     def hear(self, data: bytes) -> Iterator[tuple[int, Confirmation]]:
         """
@@ -175,15 +190,14 @@ class ConfirmationChannels:
         @raise RemoteProtocolError: hang up; nothing heard afterwards means
             anything.
         """
-        tasks = self._tasks
         for channel, message in self._decoder.feed(data):
-            task = tasks.get(channel)
+            task = self._alone if channel == ALONE else self._tasks.get(channel)
             if task is not None:
                 task.hear(message)
                 if type(message) in _ENTERED:
                     task.enter(message, self.window, RemoteProtocolError)
                 elif task.step.place is _CLOSED:
-                    del tasks[channel]
+                    self._close(channel)
             elif channel == 0:
                 self._handshake.hear(message)
                 self._shake(message)
@@ -191,7 +205,7 @@ class ConfirmationChannels:
                 task = self._opened(channel, message, RemoteProtocolError)
                 task.hear(message)
                 task.enter(message, self.window, RemoteProtocolError)
-                self._tasks[channel] = task
+                self._open(channel, task)
             yield channel, message
 
     def say(self, channel: int, message: Confirmation) -> bytes:
@@ -203,13 +217,13 @@ class ConfirmationChannels:
         data = extended.encode(channel, message)
         if len(data) > self._longest:
             raise LocalProtocolError(f"{type(message).__name__} is too long")
-        task = self._tasks.get(channel)
+        task = self._alone if channel == ALONE else self._tasks.get(channel)
         if task is not None:
             task.speak(message)
             if type(message) in _ENTERED:
                 task.enter(message, self.window, LocalProtocolError)
             elif task.step.place is _CLOSED:
-                del self._tasks[channel]
+                self._close(channel)
         elif channel == 0:
             self._handshake.speak(message)
             self._shake(message)
@@ -217,7 +231,7 @@ class ConfirmationChannels:
             task = self._opened(channel, message, LocalProtocolError)
             task.speak(message)
             task.enter(message, self.window, LocalProtocolError)
-            self._tasks[channel] = task
+            self._open(channel, task)
         return data
 
     def outputHeader(self, channel: int, stream: Stream, size: int) -> bytes:
@@ -270,10 +284,24 @@ class ConfirmationChannels:
         return OutputAcknowledged(*self.received(channel))
 
     def _task(self, channel: int) -> _Task:
-        task = self._tasks.get(channel)
+        task = self._alone if channel == ALONE else self._tasks.get(channel)
         if task is None:
             raise LocalProtocolError(f"there is no channel {channel}")
         return task
+
+    def _open(self, channel: int, task: _Task) -> None:
+        if channel == ALONE:
+            self._alone = task
+        else:
+            if self._tasks is _NO_OTHERS:
+                self._tasks = {}
+            self._tasks[channel] = task
+
+    def _close(self, channel: int) -> None:
+        if channel == ALONE:
+            self._alone = None
+        else:
+            del self._tasks[channel]
 
     def _opened(self, channel: int, message: Confirmation, culprit: type[ProtocolError]) -> _Task:
         # Who may say TaskAttached is left to the table.
@@ -281,7 +309,7 @@ class ConfirmationChannels:
             raise culprit(f"{type(message).__name__} before both ends are proven")
         if type(message) is not TaskAttached:
             raise culprit(f"{type(message).__name__} on channel {channel}, which is not open")
-        if len(self._tasks) >= MAX_CHANNELS:
+        if self.channels >= MAX_CHANNELS:
             raise culprit(f"more than {MAX_CHANNELS} channels")
         return _Task(self._role)
 

@@ -12,34 +12,23 @@ from collections.abc import Iterator
 
 from jobscheduler_tcp.messages import Confirmation, Stream, TaskOutput
 from jobscheduler_tcp.wire.extended import MAX_UNPROVEN, OUTPUT, decode, decodeBeginning
-from jobscheduler_tcp.wire.frames import FrameDecoder
+from jobscheduler_tcp.wire.frames import Frames
 
 
-class MessageDecoder:
+class MessageDecoder(Frames):
     """
     Cut a stream of bytes into messages and their channels.
     """
 
-    __slots__ = ("_channel", "_frames", "_missing", "_offset", "_stream")
+    __slots__ = ("_channel", "_missing", "_offset", "_stream")
 
     def __init__(self) -> None:
-        self._frames = FrameDecoder(MAX_UNPROVEN)
+        super().__init__(MAX_UNPROVEN)
         # Of a frame of output whose beginning was given out.
         self._missing = 0
         self._channel = 0
         self._stream = Stream.STDOUT
         self._offset = 0
-
-    @property
-    def limit(self) -> int:
-        """
-        The longest payload allowed (L{FrameDecoder}).
-        """
-        return self._frames.limit
-
-    @limit.setter
-    def limit(self, limit: int) -> None:
-        self._frames.limit = limit
 
     def feed(self, data: bytes) -> Iterator[tuple[int, Confirmation]]:
         """
@@ -52,9 +41,9 @@ class MessageDecoder:
         if start:
             self._missing -= start
             yield self._channel, self._piece(data[:start])
-        for payload in self._frames.feed(data, start):
+        for payload in self.cut(data, start):
             yield decode(payload)
-        beginning = self._frames.takeBeginning(OUTPUT)
+        beginning = self.takeBeginning(OUTPUT)
         if beginning is not None:
             begun, self._missing = beginning
             self._channel, self._stream, self._offset, first = decodeBeginning(begun)

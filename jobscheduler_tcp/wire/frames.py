@@ -15,6 +15,9 @@ _LENGTH = Struct(">I")
 # A piece of a frame that is shorter is copied to those before it.
 _SHORT = 4096
 
+# What is kept where all was given out: most decoders of a service.
+_NOTHING: list[bytes | bytearray | memoryview] = []
+
 
 def frame(payload: bytes) -> bytes:
     """
@@ -23,10 +26,10 @@ def frame(payload: bytes) -> bytes:
     return _LENGTH.pack(len(payload)) + payload
 
 
-class FrameDecoder:
+class Frames:
     """
     Cut a stream of bytes into payloads. What was fed and not given out yet
-    takes no more memory than C{limit} and the bytes of one C{feed}.
+    takes no more memory than C{limit} and the bytes of one C{cut}.
 
     @ivar limit: the longest payload allowed. It may be changed between two
         payloads, and holds from the next one on, also if its bytes were fed
@@ -39,11 +42,11 @@ class FrameDecoder:
         self.limit = limit
         # The beginning of a payload that is not complete, its length with it:
         # how many bytes there are, and how many the next step needs.
-        self._kept: list[bytes | bytearray | memoryview] = []
+        self._kept = _NOTHING
         self._have = 0
         self._needed = _LENGTH.size
 
-    def feed(self, data: bytes, start: int = 0) -> Iterator[bytes]:
+    def cut(self, data: bytes, start: int = 0) -> Iterator[bytes]:
         """
         Give out the payloads that are complete now. Read the iterator to its
         end before feeding more.
@@ -111,6 +114,8 @@ class FrameDecoder:
 
     def _keep(self, data: bytes | memoryview) -> None:
         self._have += len(data)
+        if self._kept is _NOTHING:
+            self._kept = []
         if len(data) >= _SHORT:
             self._kept.append(data)
         elif self._kept and type(self._kept[-1]) is bytearray:
@@ -126,6 +131,23 @@ class FrameDecoder:
         return b"".join([memoryview(first)[_LENGTH.size :], *self._kept[1:], last])
 
     def _forget(self) -> None:
-        self._kept = []
+        self._kept = _NOTHING
         self._have = 0
         self._needed = _LENGTH.size
+
+
+class FrameDecoder(Frames):
+    """
+    Give out payloads as they are.
+    """
+
+    __slots__ = ()
+
+    def feed(self, data: bytes) -> Iterator[bytes]:
+        """
+        Give out the payloads that are complete now. Read the iterator to its
+        end before feeding more.
+
+        @raise RemoteProtocolError: the peer announced a frame above the limit.
+        """
+        return self.cut(data)
