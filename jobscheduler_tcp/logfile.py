@@ -36,8 +36,7 @@ class LineFormat:
         """
         Make the line of an event.
         """
-        get = event.get
-        form = get("log_format")
+        form = event.get("log_format")
         # Twisted calls what stands as {name()}; that and what has a traceback
         # is left to it, and so is what cannot be formatted.
         if (
@@ -53,27 +52,29 @@ class LineFormat:
             if text:
                 if "\n" in text:
                     text = text.replace("\n", "\n\t")
-                when = get("log_time")
-                if when is None or int(when) != self._second:
-                    self._time(when)
-                key = get("log_namespace", "-"), get("log_level")
-                system = self._systems.get(key) if "log_system" not in event else None
-                return f"{self._stamp} [{system or self._system(event, key)}] {text}\n"
+                return f"{self._time(event.get('log_time'))} [{self._system(event)}] {text}\n"
         return formatEventAsClassicLogText(event, self._time)
 
     def _time(self, when: float | None) -> str:
         # The same for all events of a second.
-        self._stamp = formatTime(when)
-        self._second = None if when is None else int(when)
+        if when is None:
+            return formatTime(when)
+        second = int(when)
+        if second != self._second:
+            self._stamp = formatTime(when)
+            self._second = second
         return self._stamp
 
-    def _system(self, event: LogEvent, key: tuple[object, object]) -> str:
-        system = event.get("log_system")
-        if system is not None:
-            return str(system)
-        level = getattr(key[1], "name", "-")
-        known = self._systems[key] = f"{key[0]}#{level}"
-        return known
+    def _system(self, event: LogEvent) -> str:
+        if "log_system" in event and event["log_system"] is not None:
+            return str(event["log_system"])
+        key = event.get("log_namespace", "-"), event.get("log_level")
+        try:
+            return self._systems[key]
+        except KeyError:
+            level = getattr(key[1], "name", "-")
+            known = self._systems[key] = f"{key[0]}#{level}"
+            return known
 
 
 def logFileObserver(file: IO[Any]) -> FileLogObserver:

@@ -35,8 +35,7 @@ class Reason(str, Enum):
     LOST = "lost"
     NOT_STARTED = "not-started"
 
-    def __str__(self) -> str:
-        return self.value
+    __str__ = str.__str__  # the value
 
     @property
     def mayHaveRun(self) -> bool:

@@ -247,9 +247,8 @@ class CommandClientProtocol(Protocol):
 
 def _about(message: Request | Answer) -> str | None:
     # The UUID of the task or the connection that a message is about.
-    if isinstance(message, (OpenConfirmation, ConfirmationOpened, ConfirmationRefused)):
-        return message.connection
-    return getattr(message, "task", None)
+    task: str | None = getattr(message, "task", None)
+    return task if task is not None else getattr(message, "connection", None)
 
 
 class CommandClientFactory(ClientFactory):

@@ -12,8 +12,11 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobscheduler_tcp.digests import OutputDigests
+from jobscheduler_tcp.errors import ConnectionClosed
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted
+
+_NOTHING = OutputDigests()
 
 
 class TaskListener(TypingProtocol):
@@ -72,7 +75,7 @@ class Hearing:
         """
         if not self._sha256:
             return "", ""
-        return (self._digests or OutputDigests()).ofWhole(end.stdoutSize, end.stderrSize)
+        return (self._digests or _NOTHING).ofWhole(end.stdoutSize, end.stderrSize)
 
     def taskAttached(self, confirmation: ITaskConfirmation, message: TaskAttached) -> None:
         """
@@ -130,6 +133,13 @@ class Hearing:
         self._job.lost(reason)
         if not self.lasting:
             self.lastWord(reason)
+
+    def isOver(self, why: str) -> None:
+        """
+        The job is over: nothing more will be heard.
+        """
+        if self._receiver is not None:
+            self.lastWord(Failure(ConnectionClosed(why)))
 
     def lastWord(self, reason: Failure) -> None:
         """

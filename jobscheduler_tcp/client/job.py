@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import cast
-from uuid import uuid4
 
 from automat import TypeMachineBuilder
 from twisted.internet.defer import Deferred, fail, succeed
@@ -26,7 +25,7 @@ from jobscheduler_tcp.client.jobinputs import JobInputs
 from jobscheduler_tcp.client.means import Means
 from jobscheduler_tcp.client.ports import CallbackPort
 from jobscheduler_tcp.client.processclass import ProcessClass
-from jobscheduler_tcp.client.taskkey import Lasting, TaskKey
+from jobscheduler_tcp.client.taskkey import Lasting, TaskKey, newTask
 from jobscheduler_tcp.config.settings import endpoint
 from jobscheduler_tcp.errors import NotStarted
 from jobscheduler_tcp.interfaces import IConfirmationReceiver
@@ -365,7 +364,7 @@ class RunningJob:
         self.done: Deferred[Outcome] = Deferred(self._cancelled)
         self._onGone = onGone
         self._core = JobCore(
-            str(uuid4()),
+            newTask(),
             means,
             processClass,
             connection,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 from secrets import token_bytes
-from uuid import uuid4
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.protocol import ServerFactory
@@ -24,7 +23,7 @@ from jobscheduler_tcp.client.ports import CallbackPort
 from jobscheduler_tcp.client.processclass import Dialect
 from jobscheduler_tcp.client.standing import StandingProtocol, StandingTask
 from jobscheduler_tcp.client.standings import StandingConnection
-from jobscheduler_tcp.client.taskkey import TaskKey
+from jobscheduler_tcp.client.taskkey import TaskKey, newTask
 from jobscheduler_tcp.errors import (
     CommandRefused,
     NoConfirmation,
@@ -210,7 +209,7 @@ class JobCore(JobHands):
         self.sharedPort = 0
         self.answer = None
         self.asked = self.answered = False
-        self.task = str(uuid4())
+        self.task = newTask()
         mode = self.mode
         if not self._retrying:
             mode = self.processClass.callback.after(self._tried) or mode

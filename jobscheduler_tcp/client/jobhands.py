@@ -27,7 +27,6 @@ from jobscheduler_tcp.client.standing import StandingTask
 from jobscheduler_tcp.client.taskchannel import TaskChannel
 from jobscheduler_tcp.client.taskkey import Lasting, TaskKey
 from jobscheduler_tcp.errors import (
-    ConnectionClosed,
     NotStarted,
 )
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, IStartWitness
@@ -339,11 +338,13 @@ class JobHands:
         Give everything back, and tell.
         """
         self.outcome = outcome
-        self.stopTimer()
+        if self._timer is not None:
+            self.stopTimer()
         comingBack, self.comingBack = self.comingBack, None
         if comingBack is not None:
             comingBack.stop()
-        self.withdraw()
+        if self.answer is not None:
+            self.withdraw()
         for waiting in (self.place, self.portWait):
             if waiting is not None:
                 waiting.cancel()
@@ -362,7 +363,7 @@ class JobHands:
             self.processClass.release()
         if self._witness is not None and not outcome.reason.mayHaveRun:
             self._witness.startReturned(self.task)
-        self.hearing.lastWord(Failure(ConnectionClosed(str(outcome.reason))))
+        self.hearing.isOver(str(outcome.reason))
         if self.started is not None and self.start is None:
             self.started.errback(NotStarted(outcome.reason, outcome.text))
         if not self.done.called:  # by who cancelled it, and knows

@@ -35,6 +35,7 @@ class StandingProtocol(Caller):
     def __init__(self, owner: CallerOwner) -> None:
         super().__init__(owner)
         self.onGone: Callable[[], None] = lambda: None
+        self._port: int | None = None
         self._awaited: dict[str, StandingTask] = {}
         self._tasks: dict[int, StandingTask] = {}
 
@@ -50,7 +51,9 @@ class StandingProtocol(Caller):
         """
         Our port of the connection.
         """
-        return getattr(self.transport.getHost(), "port", 0)
+        if self._port is None:
+            self._port = getattr(self.transport.getHost(), "port", 0)
+        return self._port
 
     def expect(
         self,

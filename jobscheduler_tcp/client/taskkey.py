@@ -4,6 +4,7 @@ What a client has to know to come back for a task.
 
 from __future__ import annotations
 
+import os
 import re
 from dataclasses import dataclass, field
 
@@ -13,7 +14,20 @@ from jobscheduler_tcp.messages import OnDisconnect
 # otherwise: a restart of the client, or of a switch, takes less.
 HOLD = 600.0
 
+# The bits of a random UUID (RFC 9562, 5.4): those that are random, and the others.
+_RANDOM = ~(0xF << 76 | 0x3 << 62)
+_VERSION_4 = 0x4 << 76 | 0x2 << 62
+
 _TEXT = re.compile(r"([0-9a-f-]{36})?:([0-9a-f]{32})")
+
+
+def newTask() -> str:
+    """
+    Make the UUID of a task: a random one, as C{uuid.uuid4} does.
+    """
+    number = int.from_bytes(os.urandom(16), "big") & _RANDOM | _VERSION_4
+    digits = f"{number:032x}"
+    return f"{digits[:8]}-{digits[8:12]}-{digits[12:16]}-{digits[16:20]}-{digits[20:]}"
 
 
 @dataclass(frozen=True, slots=True)
