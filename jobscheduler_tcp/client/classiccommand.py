@@ -3,14 +3,16 @@ The command connection of one task in the classic dialect: start it, kill it,
 close it (protocol document 3).
 
 A real client has one connection for each task and one request on it at a time;
-so have we.
+so have we, but a connection whose task is over may be the next task's.
 """
 
 from __future__ import annotations
 
 import os
 from collections import deque
+from collections.abc import Callable
 from errno import ETIMEDOUT
+from typing import TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from twisted.internet.interfaces import (
@@ -23,6 +25,7 @@ from twisted.internet.protocol import Factory, Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from jobscheduler_tcp.client.classicidle import IdleCommands
 from jobscheduler_tcp.errors import (
     CommandRefused,
     ConnectionClosed,
@@ -32,17 +35,9 @@ from jobscheduler_tcp.errors import (
 )
 from jobscheduler_tcp.messages import Answer, KillTask, Request, StartTask, TaskKilled, TaskTaken
 from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.wire.classiccommands import closeDocument, startDocument, usualAnswer
 from jobscheduler_tcp.wire.documents import Element, parse
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
-
-# As real clients write them: the start with a prolog, the close without one and
-# with single quotes (3.1, 3.4).
-_START = (
-    '<?xml version="1.0" encoding="ISO-8859-1"?>\n'
-    '<remote_scheduler.start_remote_task tcp_port="{port}" kind="process"/>'
-)
-_CLOSE = "<remote_scheduler.remote_task.close process_id='{number}'/>"
-_KILL = "<remote_scheduler.remote_task.close process_id='{number}' kill='yes'/>"
 
 # Seconds for the remote to answer a close. A real one needs up to 2, to remove
 # its files (3.4).
@@ -51,12 +46,15 @@ CLOSE_TIMEOUT = 10.0
 # The same when the client stops.
 FAREWELL = 3.0
 
+# Hears an answer, or why there is none.
+Heard: TypeAlias = Callable[[Element | Failure], None]
+
 
 class ClassicCommandProtocol(Protocol):
     """
     Say one document, hear one answer.
 
-    @ivar closed: fires when the connection is closed.
+    @ivar whenClosed: is called when the connection is closed.
     @ivar host: the address of the remote.
     """
 
@@ -64,27 +62,22 @@ class ClassicCommandProtocol(Protocol):
     host = ""
 
     def __init__(self) -> None:
-        self.closed: Deferred[None] = Deferred()
+        self.whenClosed: Callable[[], None] | None = None
         self._answers = AnswerSplitter()
-        self._waiting: deque[tuple[str, Deferred[Element]]] = deque()
-        self._asked: Deferred[Element] | None = None
+        self._waiting: deque[tuple[bytes, Heard]] = deque()
+        self._asked: Heard | None = None
         self._heardAnything = False
-        self._isClosed = False
 
-    def ask(self, document: str) -> Deferred[Element]:
+    def ask(self, document: bytes, heard: Heard) -> None:
         """
         Say a document, when the last one is answered.
 
-        @return: the first element of the answer; fails with L{CommandRefused} if
-            that is an error, with L{NotAdmitted} if the remote hangs up without
-            a word, with L{ConnectionClosed} if it does so later.
+        @param heard: is called with the first element of the answer; with
+            L{CommandRefused} if that is an error, with L{NotAdmitted} if the remote
+            hangs up without a word, with L{ConnectionClosed} if it does so later.
         """
-        if self._isClosed:
-            return fail(ConnectionClosed("the command connection is closed"))
-        answer: Deferred[Element] = Deferred()
-        self._waiting.append((document, answer))
+        self._waiting.append((document, heard))
         self._askNext()
-        return answer
 
     def connectionMade(self) -> None:
         """
@@ -100,11 +93,11 @@ class ClassicCommandProtocol(Protocol):
         self._heardAnything = True
         try:
             for document in self._answers.feed(data):
-                answer = parse(document)
+                answer = usualAnswer(document) or _answerIn(parse(document))
                 asked, self._asked = self._asked, None
                 if asked is None:
                     raise RemoteProtocolError("an answer to nothing")
-                self._tell(asked, answer)
+                asked(answer)
                 self._askNext()
         except RemoteProtocolError as error:
             self._fail(error)
@@ -114,36 +107,35 @@ class ClassicCommandProtocol(Protocol):
         """
         Nothing more will be answered.
         """
-        self._isClosed = True
+        if self.whenClosed is not None:
+            self.whenClosed()
         if self._heardAnything:
             self._fail(ConnectionClosed(reason.getErrorMessage()))
         else:
             self._fail(NotAdmitted("the remote hung up: it does not allow this address"))
-        self.closed.callback(None)
 
     def _askNext(self) -> None:
         if self._asked is None and self._waiting:
             document, self._asked = self._waiting.popleft()
-            self.transport.write(document.encode("ascii"))
-
-    def _tell(self, asked: Deferred[Element], root: Element) -> None:
-        answers = [child for each in root.children for child in each.children]
-        if root.name != "spooler" or not answers:
-            asked.errback(RemoteProtocolError(f"an answer with <{root.name}> and nothing in it"))
-            return
-        answer = answers[-1]
-        if answer.name == "ERROR":
-            attributes = answer.attributes
-            asked.errback(CommandRefused(attributes.get("code", ""), attributes.get("text", "")))
-        else:
-            asked.callback(answer)
+            self.transport.write(document)
 
     def _fail(self, error: Exception) -> None:
         asked, self._asked = self._asked, None
         waiting, self._waiting = self._waiting, deque()
-        for each in [asked, *(answer for _, answer in waiting)]:
+        for each in [asked, *(heard for _, heard in waiting)]:
             if each is not None:
-                each.errback(Failure(error))
+                each(Failure(error))
+
+
+def _answerIn(root: Element) -> Element | Failure:
+    answers = [child for each in root.children for child in each.children]
+    if root.name != "spooler" or not answers:
+        return Failure(RemoteProtocolError(f"an answer with <{root.name}> and nothing in it"))
+    answer = answers[-1]
+    if answer.name == "ERROR":
+        attributes = answer.attributes
+        return Failure(CommandRefused(attributes.get("code", ""), attributes.get("text", "")))
+    return answer
 
 
 class ClassicCommandConnection:
@@ -161,13 +153,20 @@ class ClassicCommandConnection:
         address: str,
         timeout: float,
         alive: set[ClassicCommandConnection],
+        *,
+        idle: IdleCommands | None = None,
     ) -> None:
         """
         @param address: host and port, for people.
         @param timeout: seconds to try to connect; 0 for those of the endpoint.
         @param alive: where to stand while it is connected.
+        @param idle: connections to the same remote.
         """
         self._alive = alive
+        self._idle = IdleCommands() if idle is None else idle
+        self._uses = False  # it has entered there
+        self._wasIdle = False  # the connection
+        self._called = False  # the remote has
         self._endpoint = endpoint
         self._clock = clock
         self._address = address
@@ -175,6 +174,7 @@ class ClassicCommandConnection:
         self._protocol: ClassicCommandProtocol | None = None
         self._number: int | None = None
         self._connecting: Deferred[ClassicCommandProtocol] | None = None
+        # For an answer, before that for the connection.
         self._timer: IDelayedCall | None = None
         # Who waits for the answer to the start.
         self._starting: Deferred[Answer] | None = None
@@ -196,10 +196,7 @@ class ClassicCommandConnection:
         """
         match message:
             case StartTask():
-                starting: Deferred[Answer] = Deferred()
-                self._starting = starting
-                Deferred.fromCoroutine(self._start(message)).addBoth(self._started)
-                return starting
+                return self._start(message)
             case KillTask():
                 return self._kill(message)
             case _:
@@ -217,7 +214,9 @@ class ClassicCommandConnection:
         """
         Whether an address is the one that we are connected to.
         """
-        return self._protocol is not None and host == self._protocol.host
+        isIt = self._protocol is not None and host == self._protocol.host
+        self._called = self._called or isIt
+        return isIt
 
     def abort(self) -> None:
         """
@@ -264,76 +263,126 @@ class ClassicCommandConnection:
                 protocol.transport.loseConnection()
             return
         self._setTimer()
-        closed = protocol.ask(_CLOSE.format(number=self._number))
-        closed.addBoth(self._closed)
+        protocol.ask(closeDocument(self._number), self._closed)
 
     def _setTimer(self) -> None:
         assert self._protocol is not None
         self._timer = self._clock.callLater(CLOSE_TIMEOUT, self._protocol.transport.abortConnection)
 
-    def _closed(self, answer: object) -> None:
+    def _closed(self, answer: Element | Failure) -> None:
+        protocol = self._protocol
+        if protocol is None:
+            return
+        if not isinstance(answer, Failure) and self._idle.keep(protocol, self._clock):
+            self._disconnected()
+            return
         if isinstance(answer, Failure) and answer.check(CommandRefused):
             self._log.warn(
                 "The remote {address} could not close a task: {error}",
                 address=self._address,
                 error=answer.getErrorMessage(),
             )
-        if self._protocol is not None:
-            self._protocol.transport.loseConnection()
+        self._leave()
+        protocol.transport.loseConnection()
+
+    def _start(self, message: StartTask) -> Deferred[Answer]:
+        starting: Deferred[Answer] = Deferred()
+        self._starting = starting
+        self._waiting = []
+        self._begin(message)
+        return starting
+
+    def _begin(self, message: StartTask) -> None:
+        protocol = self._idle.enter()
+        self._uses = True
+        self._wasIdle = protocol is not None
+        if protocol is not None:
+            self._say(protocol, message)
+        else:
+            self._connect(message)
+
+    def _say(self, protocol: ClassicCommandProtocol, message: StartTask) -> None:
+        self._protocol = protocol
+        self._alive.add(self)
+        protocol.whenClosed = self._disconnected
+        if self._over:
+            protocol.transport.abortConnection()
+        protocol.ask(startDocument(message.port), lambda answer: self._answered(message, answer))
+
+    def _answered(self, message: StartTask, answer: Element | Failure) -> None:
+        if isinstance(answer, Failure):
+            # A connection that was idle may have been closed there before the task
+            # was asked for; if the remote has taken it, its call tells.
+            again = self._wasIdle and not self._called and not self._over
+            if again and answer.check(ConnectionClosed):
+                self._begin(message)
+            else:
+                self._started(answer)
+            return
+        number = answer.attributes.get("process_id", "")
+        if answer.name != "process" or not number.isdecimal():
+            error = RemoteProtocolError(f"the start was answered with <{answer.name}>")
+            self._started(Failure(error))
+            return
+        self._number = int(number)
+        self._started(TaskTaken(0, message.task, self._number % 2**31))
 
     def _started(self, answer: Answer | Failure) -> None:
+        waiting, self._waiting = self._waiting, None
+        for each in waiting or ():
+            each.callback(None)
         starting, self._starting = self._starting, None
         if starting is not None:
             starting.callback(answer)
 
-    async def _start(self, message: StartTask) -> Answer:
-        self._waiting = []
-        try:
-            protocol = await self._connect()
-            answer = await protocol.ask(_START.format(port=message.port))
-            number = answer.attributes.get("process_id", "")
-            if answer.name != "process" or not number.isdecimal():
-                raise RemoteProtocolError(f"the start was answered with <{answer.name}>")
-            self._number = int(number)
-        finally:
-            waiting, self._waiting = self._waiting, None
-            for each in waiting:
-                each.callback(None)
-        return TaskTaken(0, message.task, self._number % 2**31)
-
-    async def _connect(self) -> ClassicCommandProtocol:
+    def _connect(self, message: StartTask) -> None:
         factory = Factory.forProtocol(ClassicCommandProtocol)
         factory.noisy = False
         connecting: Deferred[ClassicCommandProtocol] = self._endpoint.connect(factory)  # type: ignore[assignment]  # its factory makes that
         self._connecting = connecting
-        timer = None
         if self._timeout > 0:  # else the endpoint's own
-            timer = self._clock.callLater(self._timeout, connecting.cancel)
-        try:
-            protocol = await connecting
-        except CancelledError as error:
-            text = f"no answer within {self._timeout:g} seconds"
-            raise RemoteUnreachable(self._address, text, ETIMEDOUT) from error
-        except Exception as error:
+            self._timer = self._clock.callLater(self._timeout, connecting.cancel)
+        connecting.addCallbacks(
+            self._connected, self._unreachable, callbackArgs=(message,)
+        ).addErrback(self._broken)
+
+    def _connected(self, protocol: ClassicCommandProtocol, message: StartTask) -> None:
+        self._connecting = None
+        self._stopTimer()
+        self._say(protocol, message)
+
+    def _unreachable(self, reason: Failure) -> None:
+        self._connecting = None
+        self._stopTimer()
+        self._leave()
+        error = reason.value
+        if isinstance(error, CancelledError):
+            number, text = ETIMEDOUT, f"no answer within {self._timeout:g} seconds"
+        else:
             number = getattr(error, "osError", None) or getattr(error, "errno", None) or 0
             text = os.strerror(number) if number else str(error)
-            raise RemoteUnreachable(self._address, text, number) from error
-        finally:
-            self._connecting = None
-            if timer is not None and timer.active():
-                timer.cancel()
-        self._protocol = protocol
-        self._alive.add(self)
-        protocol.closed.addCallback(self._disconnected)
-        if self._over:
-            protocol.transport.abortConnection()
-        return protocol
+        self._started(Failure(RemoteUnreachable(self._address, text, number)))
 
-    def _disconnected(self, _: None) -> None:
+    def _broken(self, reason: Failure) -> None:
+        self._log.failure("A classic command connection failed", reason)
+        self._started(reason)
+        self.abort()
+
+    def _leave(self) -> None:
+        if self._uses:
+            self._uses = False
+            self._idle.leave()
+
+    def _stopTimer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
+
+    def _disconnected(self) -> None:
         self._protocol = None
         self._alive.discard(self)
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
+        self._stopTimer()
+        self._leave()
         gone, self._gone = self._gone, []
         for each in gone:
             each.callback(None)
@@ -352,8 +401,8 @@ class ClassicCommandConnection:
         killed: Deferred[Answer] = Deferred()
         self._kills.append(killed)
         if len(self._kills) == 1:  # else it is asked for, and not twice (3.4)
-            asked = self._protocol.ask(_KILL.format(number=self._number))
-            asked.addBoth(self._killedIt, message)
+            document = closeDocument(self._number, kill=True)
+            self._protocol.ask(document, lambda answer: self._killedIt(answer, message))
         return killed
 
     def _killedIt(self, answer: Element | Failure, message: KillTask) -> None:

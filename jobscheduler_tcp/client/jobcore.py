@@ -255,7 +255,12 @@ class JobCore(JobHands):
         )
         self.listener = listener
         self.classic = ClassicCommandConnection(
-            remote.endpoint, means.clock, remote.address, means.connectTimeout, means.classic
+            remote.endpoint,
+            means.clock,
+            remote.address,
+            means.connectTimeout,
+            means.classic,
+            idle=remote.idleCommands,
         )
         return listener.factory
 

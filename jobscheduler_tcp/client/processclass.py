@@ -12,6 +12,7 @@ from twisted.internet.interfaces import IStreamClientEndpoint
 
 from jobscheduler_tcp.callbackhosts import callbackHost
 from jobscheduler_tcp.client.callbackmodes import AUTO, CallbackChoice
+from jobscheduler_tcp.client.classicidle import IdleCommands
 
 # As many as a JobScheduler runs in a process class that does not say it.
 MAX_PROCESSES = 30
@@ -131,6 +132,7 @@ class ProcessClass(Places):
         is not believed if it says later that it does not.
     @ivar advertise: the IP address at which the remote shall call back; empty for
         the one that we come from.
+    @ivar idleCommands: command connections in the classic dialect that have no task.
     """
 
     def __init__(
@@ -157,3 +159,4 @@ class ProcessClass(Places):
         self.speaks = dialect
         self.callback = CallbackChoice(callback)
         self.advertise = callbackHost(advertise) if advertise else ""
+        self.idleCommands = IdleCommands()
