@@ -52,12 +52,11 @@ class Observed:
     When a task started, and how much it printed.
     """
 
-    __slots__ = ("onStarted", "output", "started")
+    __slots__ = ("output", "started")
 
-    def __init__(self, onStarted: Callable[[], None] = lambda: None) -> None:
+    def __init__(self) -> None:
         self.started = 0.0
         self.output = 0
-        self.onStarted = onStarted
 
     def taskAttached(self, confirmation: ITaskConfirmation, message: TaskAttached) -> None:
         """
@@ -69,7 +68,6 @@ class Observed:
         The start is confirmed.
         """
         self.started = time.perf_counter()
-        self.onStarted()
 
     def outputReceived(self, stream: Stream, data: bytes) -> None:
         """
@@ -86,6 +84,36 @@ class Observed:
         """
         Nothing to be measured.
         """
+
+
+class Sleeping(Observed):
+    """
+    Many tasks that shall start, and not end: one for all, so that what they weigh
+    is the services' own.
+    """
+
+    def __init__(self, onStarted: Callable[[], None], onOver: Callable[[object], None]) -> None:
+        super().__init__()
+        self._onStarted = onStarted
+        self._onOver = onOver
+
+    def taskStarted(self, message: TaskStarted) -> None:
+        """
+        The start is confirmed.
+        """
+        self._onStarted()
+
+    def taskEnded(self, message: TaskEnded) -> None:
+        """
+        Too early.
+        """
+        self._onOver(message)
+
+    def confirmationLost(self, reason: Failure) -> None:
+        """
+        Nor may that be.
+        """
+        self._onOver(reason)
 
 
 class Driver(LineReceiver):
@@ -185,13 +213,11 @@ class Driver(LineReceiver):
         def begin() -> None:
             nonlocal left
             left -= 1
-            job = self._client.run(work, receiver=Observed(next_))
-            job.done.addCallback(tooEarly)
-            self._sleeping.append(job)
+            self._sleeping.append(self._client.run(work, receiver=sleeping))
 
-        def tooEarly(outcome: Any) -> None:
+        def tooEarly(why: object) -> None:
             if not allStarted.called:
-                allStarted.errback(RuntimeError(f"a sleeping task ended: {outcome}"))
+                allStarted.errback(RuntimeError(f"a sleeping task ended: {why}"))
 
         def next_() -> None:
             nonlocal started
@@ -201,6 +227,7 @@ class Driver(LineReceiver):
             elif started == total:
                 allStarted.callback(None)
 
+        sleeping = Sleeping(next_, tooEarly)
         for _ in range(min(16, total)):
             begin()
         await allStarted

@@ -40,6 +40,10 @@ _ENTERED = frozenset(
     {TaskOutput, OutputAcknowledged, TaskInput, InputTaken, InputEnded, TaskAttached}
 )
 
+# Bytes of input that a client may send a task beyond what it was given, as our
+# remotes say it.
+INPUT_WINDOW = 262144
+
 
 class _Task(Conversation):
     """
@@ -103,7 +107,9 @@ class _Task(Conversation):
                     raise culprit("more input was taken than given")
                 self.given, self.taken = message.stdin, message.taken
                 self.inputEnded = message.inputEnded
-                self.inputWindow = message.window
+                # One number for all tasks, as our remotes say it.
+                window = message.window
+                self.inputWindow = INPUT_WINDOW if window == INPUT_WINDOW else window
             case _:
                 pass
 

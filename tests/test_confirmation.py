@@ -23,6 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from jobscheduler_tcp.channels import INPUT_WINDOW
 from jobscheduler_tcp.heartbeat import INTERVAL, SILENCE, Heart
 from jobscheduler_tcp.interfaces import IConfirmedTask
 from jobscheduler_tcp.messages import (
@@ -41,7 +42,6 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.proof import selector
 from jobscheduler_tcp.remote.caller import CONNECT_TIMEOUT, MAX_WINDOW, PROOF_TIMEOUT
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory, ConfirmationProtocol
-from jobscheduler_tcp.remote.task import INPUT_WINDOW
 from jobscheduler_tcp.testing import End, MemoryNetwork
 from jobscheduler_tcp.wire.extended import MAX_DATA
 from tests.listener import TASK, TOKEN, ListenerPort

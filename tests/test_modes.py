@@ -14,6 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp import heartbeat
+from jobscheduler_tcp.channels import INPUT_WINDOW
 from jobscheduler_tcp.client.callback import CallbackWatcher
 from jobscheduler_tcp.client.jobcore import JobCore
 from jobscheduler_tcp.client.standing import StandingProtocol
@@ -24,7 +25,7 @@ from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.remote.nobody import Nobody
 from jobscheduler_tcp.remote.standing import MAX_TURN, StandingConfirmation
 from jobscheduler_tcp.remote.steps import Steps
-from jobscheduler_tcp.remote.task import INPUT_WINDOW, Task
+from jobscheduler_tcp.remote.task import Task
 from jobscheduler_tcp.testing import End, FakeProcess, MemoryConnection, RecordingReceiver
 from jobscheduler_tcp.testing.transport import WINDOW
 from tests.test_flow import CALLBACK, CLIENT, CODE, ERR, OUT, REMOTE, STRANGER, Diagram, How

@@ -13,6 +13,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 from xxhash import xxh3_128_digest
 
+from jobscheduler_tcp.channels import INPUT_WINDOW
 from jobscheduler_tcp.messages import (
     AttachRefused,
     AttachTask,
@@ -35,7 +36,6 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.caller import PROOF_TIMEOUT
 from jobscheduler_tcp.remote.holding import MOST_KEPT
 from jobscheduler_tcp.remote.starts import MEMORY
-from jobscheduler_tcp.remote.task import INPUT_WINDOW
 from jobscheduler_tcp.testing import FakeProcess
 from tests.listener import TASK, TOKEN, Listener, ListenerPort
 from tests.test_remote_service import CLIENT, NOW, RemoteTestCase

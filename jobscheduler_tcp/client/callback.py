@@ -111,7 +111,7 @@ class CallbackProtocol(Caller):
             if channel != CHANNEL:
                 raise RemoteProtocolError(f"channel {channel} where only {CHANNEL} can be")
             task = self._task = self._owner.taskChannel()
-            task.bind(channel, self._channels, self.transport, self.abort)
+            task.bind(channel, self._channels, self.transport, self)
         elif isinstance(message, TaskAttached):
             raise RemoteProtocolError("a second channel where only one can be")
         match message:

@@ -328,13 +328,9 @@ class RunningJob:
     """
     A job, as the application sees it.
 
-    @ivar work: what it runs.
-    @ivar processClass: where it runs.
-    @ivar done: fires once, with the outcome. It never fails, unless it is
-        cancelled, which cancels the job.
     """
 
-    __slots__ = ("_core", "_inputs", "_onGone", "done", "processClass", "work")
+    __slots__ = ("_core", "_inputs", "_onGone")
 
     def __init__(
         self,
@@ -359,9 +355,6 @@ class RunningJob:
         @param onGone: called when it is over and has given back all that it
             used.
         """
-        self.work = work
-        self.processClass = processClass
-        self.done: Deferred[Outcome] = Deferred(self._cancelled)
         self._onGone = onGone
         self._core = JobCore(
             newTask(),
@@ -369,13 +362,39 @@ class RunningJob:
             processClass,
             connection,
             work,
-            done=self.done,
-            onGone=self._gone,
+            owner=self,
             deadline=deadline,
             lasting=lasting,
         )
         self._inputs = _Machine(self._core)
         self._core.enter(self._inputs, receiver, sha256=sha256)
+
+    @property
+    def work(self) -> Work:
+        """
+        What it runs.
+        """
+        return self._core.work
+
+    @property
+    def processClass(self) -> ProcessClass:
+        """
+        Where it runs.
+        """
+        return self._core.processClass
+
+    @property
+    def done(self) -> Deferred[Outcome]:
+        """
+        Fires once, with the outcome. It never fails, unless it is cancelled, which
+        cancels the job.
+        """
+        core = self._core
+        if core.done is None:
+            # Who watches a task by its receiver never asks, and it weighs 0.3 KB.
+            over = core.outcome
+            core.done = Deferred(self._cancelled) if over is None else succeed(over)
+        return core.done
 
     @property
     def task(self) -> str:
@@ -521,10 +540,11 @@ class RunningJob:
         """
         self._inputs.abandon()
 
-    # Methods, for functions made for each job would weigh three times as much.
+    def gone(self) -> None:
+        """
+        It is over, and has given back all that it used. Its core tells.
+        """
+        self._onGone(self)
 
     def _cancelled(self, done: Deferred[Outcome]) -> None:
         self.cancel()
-
-    def _gone(self) -> None:
-        self._onGone(self)

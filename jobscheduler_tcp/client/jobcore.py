@@ -18,7 +18,7 @@ from jobscheduler_tcp.client.callbackmodes import BLOCKED
 from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.classictask import ClassicListener
 from jobscheduler_tcp.client.connection import ATTACH
-from jobscheduler_tcp.client.jobhands import JobHands
+from jobscheduler_tcp.client.jobhands import NO_TOKEN, JobHands
 from jobscheduler_tcp.client.ports import CallbackPort
 from jobscheduler_tcp.client.processclass import Dialect
 from jobscheduler_tcp.client.standing import StandingProtocol, StandingTask
@@ -158,7 +158,7 @@ class JobCore(JobHands):
     def _confirmBy(self, mode: CallbackMode) -> None:
         self.mode = mode
         if mode not in self._tried:
-            self._tried.append(mode)
+            self._tried = (*self._tried, mode)
         if mode is CallbackMode.OWN:
             self._acquire(self._extendedFactory())
         elif (protocol := self._standing.stands) is not None:
@@ -363,7 +363,10 @@ class JobCore(JobHands):
         The program runs: the answer to the start is no news any more.
         """
         self.start = message
-        self.portWait = None  # it is over, and some tasks live for days
+        # All that is over, and some tasks live for days.
+        self.portWait = None
+        self._tried = ()
+        self.token = NO_TOKEN
         self._whoHasIt()
         if self.classic is None:
             remote = self.processClass.address

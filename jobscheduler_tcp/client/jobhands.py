@@ -5,7 +5,7 @@ everything back.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol as TypingProtocol
 from typing import cast
 
 from twisted.internet.defer import Deferred
@@ -46,10 +46,26 @@ from jobscheduler_tcp.proof import TOKEN_SIZE
 SIGTERM = 15
 
 
+# The token of a task that needs none, or none any more: one for all.
+NO_TOKEN = bytes(TOKEN_SIZE)
+
+
+class JobOwner(TypingProtocol):
+    """
+    Whose hands they are.
+    """
+
+    def gone(self) -> None:
+        """
+        They are empty.
+        """
+
+
 class JobHands:
     """
     What a job has in its hands.
 
+    @ivar done: fires with the outcome, C{None} if nobody asked for it.
     @ivar placed: whether it has a place in the process class.
     @ivar asked: whether the task was asked for.
     @ivar mode: how it shall be confirmed.
@@ -67,7 +83,7 @@ class JobHands:
     # As many attributes would take five times the memory in a dict.
     __slots__ = (
         "_blocked",
-        "_onGone",
+        "_owner",
         "_parted",
         "_retried",
         "_retrying",
@@ -119,8 +135,7 @@ class JobHands:
         connection: CommandConnection,
         work: Work,
         *,
-        done: Deferred[Outcome],
-        onGone: Callable[[], None],
+        owner: JobOwner,
         deadline: float = 0.0,
         lasting: Lasting | None = None,
     ) -> None:
@@ -130,13 +145,13 @@ class JobHands:
         self.connection = connection
         self.work = work
         self.deadline = deadline
-        self.done = done
+        self.done: Deferred[Outcome] | None = None
         self.outcome: Outcome | None = None
         self.started: Deferred[TaskStarted] | None = None
         self.place: Deferred[None] | None = None
         self.placed = False
         self.listener: JobListener | None = None
-        self.token = bytes(TOKEN_SIZE)
+        self.token = NO_TOKEN
         self.classic: ClassicCommandConnection | None = None
         self.portWait: Deferred[None] | None = None
         self.port: CallbackPort | None = None
@@ -153,9 +168,9 @@ class JobHands:
         self.key: TaskKey | None = None
         self.comingBack: ComingBack | None = None
         self.givenUp = False
-        self._onGone: Callable[[], None] | None = onGone
+        self._owner: JobOwner | None = owner
         self._timer: IDelayedCall | None = None
-        self._tried: list[CallbackMode] = []
+        self._tried: tuple[CallbackMode, ...] = ()
         self._blocked: Outcome | None = None  # why the first of them did not work
         self._retried = self._retrying = self._parted = False
 
@@ -366,7 +381,7 @@ class JobHands:
         self.hearing.isOver(str(outcome.reason))
         if self.started is not None and self.start is None:
             self.started.errback(NotStarted(outcome.reason, outcome.text))
-        if not self.done.called:  # by who cancelled it, and knows
+        if self.done is not None and not self.done.called:  # by who cancelled it, and knows
             self.done.callback(outcome)
         if isGone:
             self.part()
@@ -379,9 +394,9 @@ class JobHands:
             self.port.release()
         if self.classic is not None:
             self.classic.close()
-        onGone, self._onGone = self._onGone, None
-        if onGone is not None:
-            onGone()
+        owner, self._owner = self._owner, None
+        if owner is not None:
+            owner.gone()
 
     def part(self) -> None:
         """

@@ -45,7 +45,11 @@ class Running(Protocol):
     What is asked of a L{RunningJob<jobscheduler_tcp.client.job.RunningJob>}.
     """
 
-    done: Deferred[Outcome]
+    @property
+    def done(self) -> Deferred[Outcome]:
+        """
+        Fires once, with the outcome.
+        """
 
     @property
     def task(self) -> str:

@@ -90,7 +90,7 @@ class ClientService(Service):
         self._leaving: dict[ProcessClass, CommandConnection] = {}
         for each in processClasses:
             self.addProcessClass(each)
-        self._jobs: dict[int, RunningJob] = {}
+        self._jobs: dict[RunningJob, None] = {}  # in the order in which they came
         self._allGone: list[Deferred[None]] = []
         self._onGone = self._gone  # bound once, for all jobs
 
@@ -99,13 +99,13 @@ class ClientService(Service):
         """
         The jobs that are not over, in the order in which they came.
         """
-        return [job for job in self._jobs.values() if job.outcome is None]
+        return [job for job in self._jobs if job.outcome is None]
 
     def portEntries(self) -> list[PortEntry]:
         """
         Who has which callback port now.
         """
-        return portEntries(self.ports, self._jobs.values(), self._clock.seconds())
+        return portEntries(self.ports, self._jobs, self._clock.seconds())
 
     def addProcessClass(self, processClass: ProcessClass) -> None:
         """
@@ -166,7 +166,7 @@ class ClientService(Service):
             sha256=sha256,
             onGone=self._onGone,
         )
-        self._jobs[id(job)] = job
+        self._jobs[job] = None
         if self._stopping:
             job.cancel()
         else:
@@ -216,7 +216,7 @@ class ClientService(Service):
             sha256=sha256,
             onGone=self._onGone,
         )
-        self._jobs[id(job)] = job
+        self._jobs[job] = None
         parsed = TaskKey.parse(key) if chosen.speaks is not Dialect.CLASSIC else None
         job.comeBack(task, parsed, stdout, stderr)
         if self._stopping:
@@ -248,7 +248,7 @@ class ClientService(Service):
         return Deferred.fromCoroutine(self._stop())
 
     async def _stop(self) -> None:
-        jobs = list(self._jobs.values())
+        jobs = list(self._jobs)
         bound = self._clock.callLater(
             max((job.work.grace for job in jobs), default=0.0) + _KILL, self._abandon
         )
@@ -269,11 +269,11 @@ class ClientService(Service):
         await DeferredList([each.stop() for each in connections])
 
     def _abandon(self) -> None:
-        for job in list(self._jobs.values()):
+        for job in list(self._jobs):
             job.abandon()
 
     def _gone(self, job: RunningJob) -> None:
-        del self._jobs[id(job)]
+        del self._jobs[job]
         self._disconnect(job.processClass)
         if not self._jobs:
             waiting, self._allGone = self._allGone, []
@@ -286,7 +286,7 @@ class ClientService(Service):
         no jobs any more.
         """
         if processClass in self._leaving and not any(
-            job.processClass is processClass for job in self._jobs.values()
+            job.processClass is processClass for job in self._jobs
         ):
             self._means.standings.leave(processClass)
             self._leaving.pop(processClass).stop()

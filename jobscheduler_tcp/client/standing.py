@@ -111,7 +111,7 @@ class StandingProtocol(Caller):
                 self.abandon(channel)
                 return
             self._tasks[channel] = task
-            task.channel.bind(channel, self._channels, self.transport, task.abort)
+            task.channel.bind(channel, self._channels, self.transport, task)
             task.attached(channel, message)
         elif task is None:
             pass  # what was on its way when we gave it up

@@ -6,6 +6,7 @@ one after that if it breaks.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Protocol as TypingProtocol
 from typing import cast
 
 from twisted.internet.interfaces import IPushProducer, ITCPTransport
@@ -36,6 +37,21 @@ def _ignore() -> None:
     pass
 
 
+# Where the output of most tasks begins.
+_BEGINNING = (0, 0)
+
+
+class TaskConnection(TypingProtocol):
+    """
+    Where a task is confirmed.
+    """
+
+    def abort(self) -> None:
+        """
+        Hang up, and hear nothing more of the task.
+        """
+
+
 @implementer(ITaskConfirmation)
 class TaskChannel:
     """
@@ -53,10 +69,10 @@ class TaskChannel:
         "_bound",
         "_channels",
         "_closed",
+        "_connection",
         "_endHeard",
         "_endKept",
         "_ended",
-        "_hangUp",
         "_have",
         "_input",
         "_kept",
@@ -81,7 +97,6 @@ class TaskChannel:
     _log = Logger()
     _channels: ConfirmationChannels
     _transport: ITCPTransport
-    _hangUp: Callable[[], None]
 
     def __init__(
         self,
@@ -103,7 +118,8 @@ class TaskChannel:
         self._task = task
         self._receiver = receiver
         self._lasting = lasting
-        self._have = self._said = stdout, stderr  # as of the last connection, acknowledged
+        # As of the last connection, acknowledged.
+        self._have = self._said = (stdout, stderr) if stdout or stderr else _BEGINNING
         self._stdout: Checksum | None = None
         self._stderr: Checksum | None = None
         self._whole = not stdout and not stderr  # the checksums are of all of it
@@ -115,6 +131,7 @@ class TaskChannel:
         self._paused = False
         self._ended = self._endKept = self._endHeard = False
         self._closed = True
+        self._connection: TaskConnection | None = None
         self._onAcknowledged: Callable[[], None] = _ignore
 
     @property
@@ -131,17 +148,15 @@ class TaskChannel:
         number: int,
         channels: ConfirmationChannels,
         transport: ITCPTransport,
-        hangUp: Callable[[], None],
+        connection: TaskConnection,
     ) -> None:
         """
         Be confirmed on this connection from now on.
-
-        @param hangUp: abort the connection, and hear nothing more of it.
         """
         self._number = number
         self._channels = channels
         self._transport = transport
-        self._hangUp = hangUp
+        self._connection = connection
         self._bound = True
         self._closed = self._endHeard = False
         self._unacknowledged = 0
@@ -288,7 +303,7 @@ class TaskChannel:
         if not self._closed:
             self._have = self.offsets
             self._closed = True
-            self._hangUp = _ignore  # who hangs up knows us
+            self._connection = None  # it knows us
 
     def _acknowledgeEnd(self, _: None) -> None:
         self._endKept = True
@@ -296,7 +311,7 @@ class TaskChannel:
             self._transport.write(self._channels.say(self._number, EndAcknowledged()))
             self._bound = False
             onAcknowledged, self._onAcknowledged = self._onAcknowledged, _ignore
-            self._hangUp = _ignore  # who hangs up knows us
+            self._connection = None  # it knows us
             onAcknowledged()
 
     def _notKept(self, reason: Failure) -> None:
@@ -324,9 +339,10 @@ class TaskChannel:
         """
         self.givenUp = True
         if not self._closed:
-            hangUp = self._hangUp
+            connection = self._connection
             self._leave()
-            hangUp()
+            if connection is not None:
+                connection.abort()
 
     def kept(self, stdout: int, stderr: int) -> None:
         """

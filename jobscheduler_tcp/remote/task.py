@@ -13,6 +13,7 @@ from hmac import compare_digest
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
+from jobscheduler_tcp.channels import INPUT_WINDOW
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     IConfirmedTask,
@@ -42,9 +43,6 @@ from jobscheduler_tcp.remote.returning import Returning
 from jobscheduler_tcp.remote.standing import StandingCall, StandingConfirmation
 from jobscheduler_tcp.remote.steps import Steps, Workplace
 from jobscheduler_tcp.remote.tasklife import TaskLife
-
-# Bytes of input that the client may send beyond what the task was given.
-INPUT_WINDOW = 262144
 
 _NO_LIMITS = Work()
 
