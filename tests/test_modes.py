@@ -13,7 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp import heartbeat
+from jobscheduler_tcp import channels, heartbeat
 from jobscheduler_tcp.channels import INPUT_WINDOW
 from jobscheduler_tcp.client.callback import CallbackWatcher
 from jobscheduler_tcp.client.jobcore import JobCore
@@ -178,7 +178,7 @@ class ModeMixin(SynchronousTestCase if TYPE_CHECKING else object):  # type: igno
         diagram.network.advance(20)
         [process] = diagram.launcher.launched
         self.assertTrue(process.paused)
-        self.assertLessEqual(len(receiver.output[Stream.STDOUT]), 1 << 20)
+        self.assertLessEqual(len(receiver.output[Stream.STDOUT]), channels.WINDOW)
         assert receiver.confirmation is not None
         receiver.confirmation.resumeProducing()
         diagram.network.advance(1)

@@ -17,7 +17,7 @@ from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted
 
 # Output that waits for our reader: beyond the first the confirmation is paused,
-# below the second it goes on. What is under way then, one window (1 MiB) at
+# below the second it goes on. What is under way then, one window (2 MiB) at
 # most, still comes.
 HIGH = 256 * 1024
 LOW = 64 * 1024

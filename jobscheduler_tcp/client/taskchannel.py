@@ -215,8 +215,7 @@ class TaskChannel:
             self._stdout = updated(self._stdout, data)
         self._receiver.outputReceived(message.stream, cast(bytes, data))  # heard as bytes
         self._unacknowledged += len(data)
-        # By halves: the remote has the other half to go on meanwhile, and by
-        # quarters both ends would do a tenth more for the same output.
+        # By halves: the remote has the other half to go on meanwhile.
         if self._unacknowledged * 2 >= self._channels.window and self._kept is None:
             self.acknowledge()
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # Bytes of output that are kept of a task whose client is gone; beyond that it is
 # held back by its pipes. As much as may be under way to a client that is there
 # (channels.WINDOW).
-MOST_KEPT = 1048576
+MOST_KEPT = 2097152
 
 # Seconds that a task is held for at most, unless the remote is told otherwise.
 MOST_HOLD = 3600.0

@@ -21,7 +21,7 @@ from jobscheduler_tcp import __version__
 from tests.integration.services import MAIN, PATIENCE, TOP, CommandTestCase
 
 # Kibibytes by which a process may grow whose output nobody reads: the windows on
-# its way are 1 MiB each, and Python keeps some of what it has given back.
+# its way are 2 MiB each, and Python keeps some of what it has given back.
 MAX_GROWTH = 16 * 1024
 
 

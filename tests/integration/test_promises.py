@@ -35,7 +35,7 @@ reactor = cast(ICallbackReactor, installed)
 
 SIZE = 100_000_000
 # Bytes by which a process may grow whose output nobody reads: the windows on its
-# way are 1 MiB each, and Python keeps some of what it has given back.
+# way are 2 MiB each, and Python keeps some of what it has given back.
 MAX_GROWTH = 16 * 1024 * 1024
 # Seconds in which a peer that is not heard, or takes nothing, would have been
 # taken for dead.
