@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from hashlib import sha256
 from typing import TypeAlias
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, succeed
 from twisted.internet.interfaces import IReactorTime
 
 from jobscheduler_tcp.messages import StartTask, TaskRefused, TaskTaken
@@ -27,21 +27,23 @@ MAX_REMEMBERED = 100_000
 
 StartAnswer: TypeAlias = TaskTaken | TaskRefused
 
-# Who waits for an answer that is there: one list for all starts of a day.
-_NOBODY: list[tuple[int, Deferred[StartAnswer]]] = []
+# How a start is remembered whose task was taken, as most are of all that were heard
+# within a day: its meaning, of so many bytes, and the number of the task behind it.
+_MEANING = 32
+_NUMBER = 8
 
 
 @dataclass(slots=True, eq=False)
 class _Start:
     """
-    A start that was heard.
+    A start that was heard, and not taken.
 
     @ivar meaning: empty for one that was forbidden.
     @ivar waiting: who waits for the answer, with the numbers of their requests.
     """
 
     meaning: bytes
-    answer: StartAnswer | None = None
+    answer: TaskRefused | None = None
     waiting: list[tuple[int, Deferred[StartAnswer]]] = field(default_factory=list)
 
 
@@ -53,7 +55,7 @@ class Starts:
     def __init__(self, clock: IReactorTime, most: int = MAX_REMEMBERED) -> None:
         self._clock = clock
         self._most = most
-        self._starts: dict[str, _Start] = {}
+        self._starts: dict[str, _Start | bytes] = {}
         # Since each is remembered for the same time, the first to end is the
         # first to be forgotten.
         self._over: deque[tuple[float, str]] = deque()
@@ -72,7 +74,7 @@ class Starts:
         return len(self._starts) >= self._most
 
     def _forget(self, task: str) -> None:
-        if isinstance(self._starts.pop(task).answer, TaskTaken):
+        if isinstance(self._starts.pop(task), bytes):
             self._forgotten.add(task)
 
     def mayBeForgotten(self, task: str) -> bool:
@@ -90,15 +92,11 @@ class Starts:
         start = self._starts.get(message.task)
         if start is None:
             return None
-        answered: Deferred[StartAnswer] = Deferred()
-        if start.meaning and start.meaning != _meaning(message):
+        meaning = start[:_MEANING] if isinstance(start, bytes) else start.meaning
+        if meaning and meaning != _meaning(message):
             text = "another task has the same UUID"
-            answered.callback(TaskRefused(message.id, message.task, Reason.PROTOCOL_ERROR, text))
-        elif start.answer is not None:
-            answered.callback(replace(start.answer, id=message.id))
-        else:
-            start.waiting.append((message.id, answered))
-        return answered
+            return succeed(TaskRefused(message.id, message.task, Reason.PROTOCOL_ERROR, text))
+        return self._answerOf(message.task, start, message.id)
 
     def known(self, task: str) -> Deferred[StartAnswer] | None:
         """
@@ -107,13 +105,15 @@ class Starts:
         @return: C{None} if no such start was heard.
         """
         start = self._starts.get(task)
-        if start is None:
-            return None
-        answered: Deferred[StartAnswer] = Deferred()
+        return self._answerOf(task, start, 0) if start is not None else None
+
+    def _answerOf(self, task: str, start: _Start | bytes, number: int) -> Deferred[StartAnswer]:
+        if isinstance(start, bytes):
+            return succeed(TaskTaken(number, task, int.from_bytes(start[_MEANING:], "big")))
         if start.answer is not None:
-            answered.callback(start.answer)
-        else:
-            start.waiting.append((0, answered))
+            return succeed(replace(start.answer, id=number))
+        answered: Deferred[StartAnswer] = Deferred()
+        start.waiting.append((number, answered))
         return answered
 
     def forbid(self, answer: TaskRefused) -> bool:
@@ -146,10 +146,15 @@ class Starts:
         The answer of a start is known.
         """
         start = self._starts[answer.task]
-        start.answer = answer
-        waiting, start.waiting = start.waiting, _NOBODY
-        for number, answered in waiting:
-            answered.callback(replace(answer, id=number))
+        assert not isinstance(start, bytes), "it was answered before"
+        if isinstance(answer, TaskTaken):
+            number = answer.processId.to_bytes(_NUMBER, "big")
+            self._starts[answer.task] = start.meaning + number
+        else:
+            start.answer = answer
+        waiting, start.waiting = start.waiting, []
+        for request, answered in waiting:
+            answered.callback(replace(answer, id=request))
 
     def over(self, task: str) -> None:
         """
