@@ -177,6 +177,14 @@ class CommandPortProtocol(Protocol):
         self._limits = GREETED
         self._factory.heart.add(self)
 
+    def heardAtOnce(self, document: bytes) -> bool:
+        """
+        A document was heard.
+
+        @return: whether it needs not be read as XML.
+        """
+        return False
+
     def rootReceived(self, root: Element) -> None:
         """
         A document was heard. Here it is one plain command or a list of them.
@@ -288,6 +296,8 @@ class CommandPortProtocol(Protocol):
             if isinstance(document, RemoteProtocolError):
                 raise document
             self._known()
+            if self.heardAtOnce(document):
+                return
             root = parse(document, self._limits)
         except RemoteProtocolError as wrong:
             plain = self._factory.plainCommands

@@ -50,6 +50,7 @@ from jobscheduler_tcp.security import Level
 from jobscheduler_tcp.wire.answers import encodeAnswer
 from jobscheduler_tcp.wire.documents import Element, answer
 from jobscheduler_tcp.wire.requests import decodeRequest, isRequest
+from jobscheduler_tcp.wire.starts import readStart
 
 # Requests of one connection that wait for their answers; more are not read. A
 # start waits for the client's own callback port, 15 seconds at most.
@@ -114,6 +115,20 @@ class CommandServerProtocol(CommandPortProtocol):
         Whether the next request may be obeyed, or waits.
         """
         return super().mayHearMore() and self._outstanding < MAX_OUTSTANDING
+
+    def heardAtOnce(self, document: bytes) -> bool:
+        """
+        A document was heard: most are starts.
+        """
+        start = readStart(document)
+        if start is None:
+            return False
+        try:
+            self._conversation.hear(start)
+        except RemoteProtocolError:
+            return False  # to be told as for any other
+        self._wait(start.id, self._tasks.start(start, self.peer.host))
+        return True
 
     def rootReceived(self, root: Element) -> None:
         """

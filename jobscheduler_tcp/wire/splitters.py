@@ -8,6 +8,7 @@ import re
 from collections.abc import Generator, Iterator
 
 from jobscheduler_tcp.errors import RemoteProtocolError
+from jobscheduler_tcp.wire.starts import START
 
 # Everything up to here may come from a peer that nobody knows yet.
 MAX_DOCUMENT = 64 * 1024
@@ -82,7 +83,8 @@ class DocumentSplitter:
                 yield None
                 continue
             if buffer.startswith(b"<"):
-                end = yield from self._endOfElement()
+                known = START.match(buffer)
+                end = known.end() if known else (yield from self._endOfElement())
                 document = bytes(buffer[:end])
             else:
                 end = 1 + (yield from self._find(b"\n", 0))
