@@ -244,11 +244,11 @@ class CommandServerProtocol(CommandPortProtocol):
         | Deferred[ConfirmationOpened | ConfirmationRefused],
     ) -> None:
         self._outstanding += 1
-        answer.addErrback(self._broken, number).addCallback(self._answered)
+        answer.addCallbacks(self._answered, self._broken, errbackArgs=(number,))
 
-    def _broken(self, failure: Failure, number: int) -> Answer:
+    def _broken(self, failure: Failure, number: int) -> None:
         self._log.failure("A request of {peer} failed", failure=failure, peer=self.peer.host)
-        return RequestFailed(number, "jsremote-internal-error", "The request failed")
+        self._answered(RequestFailed(number, "jsremote-internal-error", "The request failed"))
 
     def _answered(self, answer: Answer) -> None:
         self._outstanding -= 1

@@ -54,6 +54,44 @@ def _checkLength(what: str, data: bytes) -> None:
         )
 
 
+def _encodeVariables(variables: dict[str, str]) -> dict[bytes, bytes]:
+    """
+    Make bytes that can stand in the environment. What is wrong with none of them is
+    found in all at once; most tasks have no others.
+    """
+    try:
+        encoded = {
+            name.encode("utf-8", "surrogateescape"): value.encode("utf-8", "surrogateescape")
+            for name, value in variables.items()
+        }
+    except UnicodeEncodeError:
+        encoded = {}
+    names, values = b"".join(encoded), b"".join(encoded.values())
+    if (
+        not encoded
+        or b"" in encoded
+        or b"=" in names
+        or b"\0" in names
+        or b"\0" in values
+        or len(names) + len(values) >= LONGEST_STRING
+    ):
+        return dict(_encodeVariable(name, value) for name, value in variables.items())
+    return encoded
+
+
+def _encodeVariable(name: str, value: str) -> tuple[bytes, bytes]:
+    """
+    Make bytes of one, or tell what is wrong with it.
+    """
+    shown = printable(name.encode("utf-8", "replace"), 60)
+    if not name or "=" in name:
+        raise LaunchFailed(f"{shown!r} cannot be the name of an environment variable")
+    key = _encodeString("an environment variable's name", name)
+    data = _encodeString(shown, value)
+    _checkLength(f"the environment variable {shown}", b"%b=%b" % (key, data))
+    return key, data
+
+
 @dataclass(frozen=True, slots=True)
 class Program:
     """
@@ -157,18 +195,8 @@ def prepare(launch: Launch, scripts: ScriptDirectory) -> Program:
     Check everything that would make the system refuse, and write the script.
     """
     work = launch.work
-    environment = {}
-    for name, value in {**launch.environment, MARK: launch.task}.items():
-        shown = printable(name.encode("utf-8", "replace"), 60)
-        if not name or "=" in name:
-            raise LaunchFailed(f"{shown!r} cannot be the name of an environment variable")
-        key, data = (
-            _encodeString("an environment variable's name", name),
-            _encodeString(shown, value),
-        )
-        _checkLength(f"the environment variable {shown}", b"%b=%b" % (key, data))
-        environment[key] = data
-    directory = _encodeString("the working directory", work.directory) or None
+    environment = _encodeVariables({**launch.environment, MARK: launch.task})
+    directory = _encodeString("the working directory", work.directory) if work.directory else None
     if work.script:
         # White space before it goes, so that #! can be first: in a configuration
         # file a script begins on a line of its own.

@@ -52,6 +52,7 @@ class StandingConfirmation(Caller):
         self._numbers = count(1)
         self._tasks: dict[int, TaskLine] = {}
         self._turns: deque[TaskLine] = deque()
+        self._ports: tuple[int, int] | None = None  # ours and the client's
         self._clogged = False  # the transport holds more than it likes
         self._writing = False
 
@@ -65,9 +66,24 @@ class StandingConfirmation(Caller):
     @property
     def port(self) -> int:
         """
-        The client's port of the connection, 0 while there is none.
+        The client's port of the connection.
         """
-        return getattr(self.transport.getPeer(), "port", 0)
+        return self._bothPorts()[1]
+
+    @property
+    def outgoing(self) -> int:
+        """
+        Our port of the connection.
+        """
+        return self._bothPorts()[0]
+
+    def _bothPorts(self) -> tuple[int, int]:
+        # Each task has them in the log, and the transport asks the system.
+        if self._ports is None:
+            ends = self.transport.getHost(), self.transport.getPeer()
+            ours, theirs = (getattr(end, "port", 0) for end in ends)
+            self._ports = ours, theirs
+        return self._ports
 
     def open(self, confirmed: IConfirmedTask) -> TaskLine:
         """
@@ -404,6 +420,4 @@ class StandingCall:
         """
         Our port of the connection.
         """
-        if self._standing is None:
-            return 0
-        return getattr(self._standing.transport.getHost(), "port", 0)
+        return self._standing.outgoing if self._standing is not None else 0

@@ -6,7 +6,6 @@ from __future__ import annotations
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from hashlib import sha256
 from typing import TypeAlias
 
 from twisted.internet.defer import Deferred, succeed
@@ -29,7 +28,7 @@ StartAnswer: TypeAlias = TaskTaken | TaskRefused
 
 # How a start is remembered whose task was taken, as most are of all that were heard
 # within a day: its meaning, of so many bytes, and the number of the task behind it.
-_MEANING = 32
+_MEANING = 8
 _NUMBER = 8
 
 
@@ -154,7 +153,7 @@ class Starts:
             start.answer = answer
         waiting, start.waiting = start.waiting, []
         for request, answered in waiting:
-            answered.callback(replace(answer, id=request))
+            answered.callback(_numbered(answer, request))
 
     def over(self, task: str) -> None:
         """
@@ -164,9 +163,16 @@ class Starts:
 
 
 def _meaning(message: StartTask) -> bytes:
-    # All but the id of the request, and the token that a message does not show.
-    # The same values have the same representation.
+    # All but the id of the request. A number that nobody can foresee who does not
+    # know the token: Python's hash of strings has a key of its own in each process.
     where = message.port, message.mode.value, message.connection, message.host
-    said = repr((where, message.onDisconnect.value, message.hold, message.work))
-    secrets = message.token + message.secret
-    return sha256(said.encode("utf-8", "backslashreplace") + secrets).digest()
+    how = message.onDisconnect.value, message.hold, message.work
+    number = hash((where, how, message.token, message.secret))
+    return number.to_bytes(_MEANING, "big", signed=True)
+
+
+def _numbered(answer: StartAnswer, number: int) -> StartAnswer:
+    # What dataclasses.replace does, in a fifth of its time.
+    if isinstance(answer, TaskTaken):
+        return TaskTaken(number, answer.task, answer.processId)
+    return replace(answer, id=number)

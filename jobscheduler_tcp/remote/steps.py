@@ -6,7 +6,7 @@ which is the subject of L{jobscheduler_tcp.remote.task}.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from signal import SIGTERM
 
 from twisted.internet.defer import Deferred, maybeDeferred
@@ -140,7 +140,7 @@ class Steps:
             self.receiver.processNotStarted(LaunchFailed(text, error.errno or 0))
             return
         environment = {**launch.environment, VARIABLE: self.returnValues.path}
-        launch = replace(launch, environment=environment)
+        launch = Launch(launch.task, launch.work, environment)
         try:
             self.process = self.place.launcher.launch(launch, self.receiver)
         except Exception as error:  # an output must not raise
