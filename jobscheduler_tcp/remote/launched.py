@@ -110,7 +110,10 @@ class LaunchedProcess:
         if watch is not None:
             watch.exited = self._exitNoticed
         self._run(execution, watch)
-        self._begin()
+        if self._watch.reaped and not pending:
+            self._beginOver()
+        else:
+            self._begin()
         for signal, grace, killed in pending or ():
             self.kill(signal, grace).chainDeferred(killed)
 
@@ -232,6 +235,19 @@ class LaunchedProcess:
         self._receiver.processStarted(self._family.main)
         self._input.start()
 
+    def _beginOver(self) -> None:
+        """
+        It exited before its start was heard of, as most short tasks do under load.
+        What the reactor never watched may be closed in the midst of its events.
+        """
+        self._begun = self._family.reaped = True
+        self._receiver.processStarted(self._family.main)
+        self._input.start()
+        for output in self._outputs:
+            if not self._paused:
+                output.readOut()
+        self._outputIsRead()
+
     def _heard(self, stream: Stream, data: bytes) -> None:
         if self._drain is not None:
             self._drain.heard()
@@ -252,6 +268,11 @@ class LaunchedProcess:
         self._turn = None
         for output in self._outputs:
             output.drain()
+        self._outputIsRead()
+
+    def _outputIsRead(self) -> None:
+        if self._ended:  # it was given up meanwhile
+            return
         self._exited = True
         if not any(any(output.state()) for output in self._outputs):
             self._finish()

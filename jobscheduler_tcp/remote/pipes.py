@@ -100,6 +100,16 @@ class OutputPipe:
             if self._reading:
                 self.doRead()
 
+    def readOut(self) -> None:
+        """
+        Read what is there now of a stream that was not read before, and go on if
+        that was not all.
+        """
+        self._reading = True
+        self.drain()
+        if self._reading:
+            self._reactor.addReader(self)
+
     def state(self) -> tuple[bool, bool]:
         """
         Look without reading.

@@ -16,7 +16,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -71,7 +71,7 @@ class Start:
     """
     A start that is asked for.
 
-    @ivar data: the message.
+    @ivar data: what it is told.
     """
 
     number: int
@@ -109,6 +109,7 @@ class Spawner:
         self._changed = changed
         self._gone = gone
         self._starts: dict[int, tuple[Start, Pipes]] = {}
+        self._size = 0  # of what it was told of them
         self._exits: dict[int, ReportedExit] = {}
         self.proved = False
         self._exited: Deferred[None] = Deferred()
@@ -136,17 +137,29 @@ class Spawner:
         """
         return len(self._exits)
 
-    def ask(self, start: Start, pipes: Pipes) -> None:
+    def hasRoom(self, starts: int, size: int) -> bool:
         """
-        Have a task started.
+        Whether it can be asked for so many starts, of so many bytes.
+        """
+        return len(self._starts) + starts <= spawning.WINDOW and self._size + size <= spawning.ALL
 
+    def ask(self, starts: Sequence[tuple[Start, Pipes]], waiting: int = 0) -> None:
+        """
+        Have tasks started.
+
+        @param waiting: how many more starts there are.
         @raise OSError: it is not there any more.
         """
-        ends = array.array("i", pipes.theirs)
+        joined = min(max((len(self._starts) + len(starts) + waiting) // 2, 1), spawning.JOINED)
+        told = [(len(pipes.theirs), start.data) for start, pipes in starts]
+        data = marshal.dumps((joined, told))
+        ends = array.array("i", [end for _, pipes in starts for end in pipes.theirs])
         rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, ends)]
-        self._connection.sendmsg([start.data], rights, socket.MSG_NOSIGNAL)
-        pipes.give()
-        self._starts[start.number] = start, pipes
+        self._connection.sendmsg([data], rights, socket.MSG_NOSIGNAL)
+        for start, pipes in starts:
+            pipes.give()
+            self._starts[start.number] = start, pipes
+            self._size += len(start.data)
 
     def stop(self) -> Deferred[None]:
         """
@@ -218,12 +231,17 @@ class Spawner:
 
     def _heard(self, kind: int, *report: Any) -> None:
         if kind == spawning.STARTED:
-            number, pid = report
-            start, pipes = self._starts.pop(number)
-            self._started(start, pipes, pid)
+            number, pid, *ending = report
+            start, pipes = self._reported(number)
+            if ending:  # it is over already
+                watch = ReportedExit(self._reactor, pid)
+                watch.report(*ending)
+                start.process.started(pipes.execution(pid), watch)
+            else:
+                self._started(start, pipes, pid)
         elif kind == spawning.FAILED:
             number, error, what = report
-            start, pipes = self._starts.pop(number)
+            start, pipes = self._reported(number)
             pipes.close()
             program = start.program
             refused = (None, program.directory, program.arguments[0])[what]
@@ -233,6 +251,11 @@ class Spawner:
             self._exits.pop(pid).report(*ending)
         else:
             self.ready = self.proved = True
+
+    def _reported(self, number: int) -> tuple[Start, Pipes]:
+        reported = self._starts.pop(number)
+        self._size -= len(reported[0].data)
+        return reported
 
     def _started(self, start: Start, pipes: Pipes, pid: int) -> ReportedExit:
         watch = self._exits[pid] = ReportedExit(self._reactor, pid)

@@ -157,20 +157,33 @@ class Spawners:
             if not ready:
                 self._reactor.callLater(0, self._execute, self._waiting.popleft())
                 continue
-            spawner = min(ready, key=attrgetter("underWay"))
-            if spawner.underWay >= spawning.WINDOW:
+            spawner = ready[0] if len(ready) == 1 else min(ready, key=attrgetter("underWay"))
+            if not spawner.hasRoom(1, len(self._waiting[0].data)):
                 return
+            self._ask(spawner)
+
+    def _ask(self, spawner: Spawner) -> None:
+        """
+        Ask one for as many as it has room for, which takes one message.
+        """
+        starts: list[tuple[Start, Pipes]] = []
+        size = 0
+        while self._waiting:
+            size += len(self._waiting[0].data)
+            if not spawner.hasRoom(len(starts) + 1, size):
+                break
             start = self._waiting.popleft()
             try:
-                pipes = Pipes(start.stdin)
+                starts.append((start, Pipes(start.stdin)))
             except LaunchFailed as error:
                 self._refuse(start, error)
-                continue
-            try:
-                spawner.ask(start, pipes)
-            except OSError as error:
-                if isinstance(error, ConnectionError):  # it was killed: still to be heard
-                    spawner.ready = False
+        try:
+            if starts:
+                spawner.ask(starts, len(self._waiting))
+        except OSError as error:
+            if isinstance(error, ConnectionError):  # it was killed: still to be heard
+                spawner.ready = False
+            for start, pipes in starts:
                 pipes.give()
                 pipes.close()
                 self._reactor.callLater(0, self._execute, start)

@@ -4,10 +4,10 @@ L{jobscheduler_tcp.remote.spawner}. It is run by its path, by an interpreter tha
 imports nothing of this package: for each start the system copies the table of
 descriptors, and here there are six.
 
-Each message to it is one start, with the task's ends of the pipes; what it says
-are lists of reports, on tasks that were started, could not be started, or have
-exited. Both are written by C{marshal}, which is fast and knows the same types at
-both ends. When nobody is left to be reported to it exits, and its tasks live on.
+Each message to it is a list of starts, with the tasks' ends of the pipes; what it
+says are lists of reports, on tasks that were started, could not be started, or
+have exited. Both are written by C{marshal}, which is fast and knows the same types
+at both ends. When nobody is left to be reported to it exits, and its tasks live on.
 """
 
 from __future__ import annotations
@@ -21,38 +21,46 @@ import select
 import signal
 import socket
 import sys
+from collections import deque
 from time import monotonic
 
 # The kinds of reports, and what follows in each:
 READY = 0  # (from now on, starts are taken)
-STARTED = 1  # number of the start, pid
+STARTED = 1  # number of the start, pid; of one that is over, what follows in EXITED
 FAILED = 2  # number of the start, errno, what was refused (see below)
 EXITED = 3  # pid, status, seconds in the program, seconds in the system, memory
 
 # What the system refused: a process, the directory, the program.
 PROCESS, DIRECTORY, PROGRAM = range(3)
 
-Report = tuple[object, ...]
+Report = list[object]
 
-# How many starts may be on the way, and how long each: as much as the buffer of
-# any socket takes (212,992 bytes on Linux). What a full one does not take is lost.
-WINDOW = 8
+# How many starts may be on the way, of how many bytes in all and each: what the
+# buffer of any socket takes (212,992 bytes on Linux). What a full one does not take
+# is lost. With more starts more of them have one message, and their reports too.
+WINDOW = 24
+ALL = 64 * 1024
 LONGEST = 16 * 1024
 
-# So many reports wait for others at most.
-_JOINED = 16
+# So many reports wait for others at most, as long as there are starts: the other end
+# is told of some while it still has others to wait for, and so has us work again
+# before we have nothing left to do.
+JOINED = 16
 
-# Reports of one message, and its bytes: a report has less than 64.
+# Reports of one message, and its bytes: a report has less than 80.
 _REPORTS = 256
-LONGEST_REPORT = _REPORTS * 64
+LONGEST_REPORT = _REPORTS * 80
 
 # Which children are asked first when one has exited: those that live for less than
 # so many seconds, and no more than so many of them.
 YOUTH = 1.0
 MOST_YOUNG = 64
 
-# A task's ends of its pipes: errors, output, and input if it has any.
-_MOST_ENDS = 3
+# How starts are received: the room for them, and for the tasks' ends of their pipes,
+# for errors, output, and input if there is any.
+_LONGEST_MESSAGE = ALL + WINDOW * 64
+_ENDS_SPACE = socket.CMSG_SPACE(WINDOW * 3 * array.array("i").itemsize)
+_HOW = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
 
 
 class Spawning:
@@ -63,7 +71,11 @@ class Spawning:
     def __init__(self, connection: socket.socket) -> None:
         self._connection = connection
         self._home = os.open(".", os.O_PATH)
-        self._reports: list[Report] = [(READY,)]
+        self._reports: list[Report] = [[READY]]
+        self._started: dict[int, Report] = {}  # those of them on tasks that live
+        self._starts: deque[tuple[list[int], int, bytes]] = deque()
+        self._joined = 1  # so many reports wait for others at most
+        self._exited = False  # a child, which was not waited for
         self._young: dict[int, float] = {}  # when which child was started
         self._old = 0  # how many others there are
         self._searchAt = 0.0
@@ -78,17 +90,24 @@ class Spawning:
         poll.register(self._connection, select.POLLIN)
         poll.register(woken, select.POLLIN)
         while True:
+            if self._exited:
+                self._exited = False
+                self._reap()
+            if self._starts:
+                if len(self._reports) >= self._joined and not self._report():
+                    return
+                self._start(*self._starts.popleft())
+                continue
             # What is there already is done first, and reported at once: both ends
             # have less to do.
-            events = poll.poll(0) if 0 < len(self._reports) < _JOINED else []
+            events = poll.poll(0) if self._reports else []
             if not events:
                 if not self._report():
                     return
                 events = poll.poll(self._patience())
             for descriptor, _ in events:
                 if descriptor == woken:
-                    os.read(woken, 512)
-                    self._reap()
+                    os.read(woken, 65536)
                 elif not self._hear():
                     return
             if self._mustSearch and monotonic() >= self._searchAt:
@@ -102,7 +121,7 @@ class Spawning:
         os.set_blocking(woken, False)
         os.set_blocking(waking, False)
         # Not ignored: a program that is executed would go on ignoring them.
-        signal.signal(signal.SIGCHLD, _nothing)
+        signal.signal(signal.SIGCHLD, self._childExited)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _nothing)
@@ -111,7 +130,14 @@ class Spawning:
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
         return woken
 
+    def _childExited(self, *_: object) -> None:
+        self._exited = True
+
     def _report(self) -> bool:
+        """
+        @return: whether somebody is there.
+        """
+        self._started.clear()
         while self._reports:
             data = marshal.dumps(self._reports[:_REPORTS])
             del self._reports[:_REPORTS]
@@ -123,46 +149,37 @@ class Spawning:
 
     def _hear(self) -> bool:
         """
-        Take what starts there are.
+        Take starts.
 
         @return: whether somebody is there.
         """
-        ends = array.array("i")
-        space = socket.CMSG_SPACE(_MOST_ENDS * ends.itemsize)
-        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-        for _ in range(WINDOW):
-            try:
-                data, ancillary, told, _ = self._connection.recvmsg(LONGEST, space, flags)
-            except BlockingIOError:
-                return True
-            except OSError:
-                return False
-            if not data:
-                return False
-            ends = array.array("i", b"".join(part for _, _, part in ancillary))
-            try:
-                number, *what = marshal.loads(data)  # noqa: S302 - of our parent
-                if told & socket.MSG_CTRUNC:  # there was no room for all ends
-                    self._reports.append((FAILED, number, errno.EMFILE, PROCESS))
-                else:
-                    self._start(ends, number, *what)
-            finally:
-                for end in ends:
-                    os.close(end)
+        try:
+            data, ancillary, _, _ = self._connection.recvmsg(_LONGEST_MESSAGE, _ENDS_SPACE, _HOW)
+        except BlockingIOError:
+            return True
+        except OSError:
+            return False
+        if not data:
+            return False
+        ends = array.array("i", b"".join(part for _, _, part in ancillary)).tolist()
+        self._joined, starts = marshal.loads(data)  # noqa: S302 - of our parent
+        for count, start in starts:
+            self._starts.append((ends[:count], count, start))
+            del ends[:count]
         return True
 
-    def _start(
-        self,
-        ends: array.array[int],
-        number: int,
-        arguments: list[bytes],
-        environment: dict[bytes, bytes],
-        directory: bytes | None,
-    ) -> None:
+    def _start(self, ends: list[int], count: int, start: bytes) -> None:
+        """
+        @param count: how many ends there were.
+        """
+        number, arguments, environment, directory = marshal.loads(start)  # noqa: S302
         # Our own input is the empty one of a task that has none.
         actions = [(os.POSIX_SPAWN_DUP2, end, 2 - which) for which, end in enumerate(ends)]
-        what = DIRECTORY
+        what = PROCESS
         try:
+            if len(ends) < count:  # there was no room for all of them
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            what = DIRECTORY
             if directory:
                 os.chdir(directory)
             what = PROGRAM
@@ -171,13 +188,16 @@ class Spawning:
             why = getattr(error, "errno", None) or errno.EINVAL
             if why in (errno.EAGAIN, errno.ENOMEM):
                 what = PROCESS
-            self._reports.append((FAILED, number, why, what))
+            self._reports.append([FAILED, number, why, what])
         else:
             self._young[pid] = monotonic()
-            self._reports.append((STARTED, number, pid))
+            report = self._started[pid] = [STARTED, number, pid]
+            self._reports.append(report)
         finally:
             if directory:
                 os.fchdir(self._home)
+            for end in ends:
+                os.close(end)
 
     def _spawn(
         self,
@@ -258,7 +278,11 @@ class Spawning:
         resident = usage.ru_maxrss
         if resident <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
             resident = 0
-        self._reports.append((EXITED, pid, status, usage.ru_utime, usage.ru_stime, resident))
+        report = self._started.pop(pid, None)
+        if report is None:
+            report = [EXITED, pid]
+            self._reports.append(report)
+        report += status, usage.ru_utime, usage.ru_stime, resident
         return True
 
 
