@@ -189,9 +189,16 @@ class CommandPortProtocol(Protocol):
         """
         A document was heard. Here it is one plain command or a list of them.
         """
-        obeying = Deferred.fromCoroutine(self.plainCommands.obey(root, self.peer))
-        self._obeying = obeying
-        obeying.addCallback(self.say).addErrback(self._failed).addCallback(self._obeyed)
+        try:
+            said = self.plainCommands.obeyed(root, self.peer)
+            if not isinstance(said, Deferred):
+                self.say(said)
+                return
+        except Exception:
+            self._failed(Failure())
+            return
+        self._obeying = said
+        said.addCallback(self.say).addErrback(self._failed).addCallback(self._obeyed)
 
     def mayHearMore(self) -> bool:
         """

@@ -13,6 +13,7 @@ from typing import TypeAlias
 
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.security import Level
@@ -77,18 +78,19 @@ class PlainCommands:
         """
         said: list[Element] = []
         for command in root.children if root.name in _WRAPPERS else [root]:
-            try:
-                said += await self._obeyOne(command, peer)
-            except CommandRefused as refused:
-                said.append(self.error(refused.code, refused.text))
-            except CancelledError:
-                raise  # nobody waits for the answer any more
-            except Exception:
-                self._log.failure("The command {name} failed", name=command.name[:MAX_INSERT])
-                said.append(self.failed())
+            answer = self._obeyOne(command, peer)
+            said += await answer if isinstance(answer, Deferred) else answer
             if said and said[-1].name == "ERROR":
                 break
         return said
+
+    def obeyed(self, root: Element, peer: Peer) -> list[Element] | Deferred[list[Element]]:
+        """
+        The same, without a coroutine for a command by itself.
+        """
+        if root.name in _WRAPPERS:
+            return Deferred.fromCoroutine(self.obey(root, peer))
+        return self._obeyOne(root, peer)
 
     def time(self) -> str:
         """
@@ -108,7 +110,16 @@ class PlainCommands:
         """
         return self.error("jsremote-internal-error", "The command failed")
 
-    async def _obeyOne(self, command: Element, peer: Peer) -> Iterable[Element]:
+    def _obeyOne(self, command: Element, peer: Peer) -> list[Element] | Deferred[list[Element]]:
+        try:
+            said = self._said(command, peer)
+            if not isinstance(said, Deferred):
+                return _listed(said)
+        except Exception:
+            return self._wrong(Failure(), command)
+        return said.addCallback(_listed).addErrback(self._wrong, command)
+
+    def _said(self, command: Element, peer: Peer) -> Said | Deferred[Said]:
         name = command.name[:MAX_INSERT]
         known = self._table.get(command.name)
         if known is None:
@@ -117,10 +128,21 @@ class PlainCommands:
         if peer.level < level:
             self._log.warn("{peer} may not say {name}", peer=peer.host, name=name)
             raise notAllowed()
-        said = handler(command, peer)
-        if isinstance(said, Deferred):
-            said = await said
-        return [said] if isinstance(said, Element) else said
+        return handler(command, peer)
+
+    def _wrong(self, reason: Failure, command: Element) -> list[Element]:
+        error = reason.value
+        if isinstance(error, CommandRefused):
+            return [self.error(error.code, error.text)]
+        if isinstance(error, CancelledError):
+            raise error  # nobody waits for the answer any more
+        name = command.name[:MAX_INSERT]
+        self._log.failure("The command {name} failed", failure=reason, name=name)
+        return [self.failed()]
+
+
+def _listed(said: Said) -> list[Element]:
+    return [said] if isinstance(said, Element) else list(said)
 
 
 def notAllowed() -> CommandRefused:

@@ -22,9 +22,6 @@ from jobscheduler_tcp.remote.classic import ClassicConfirmationProtocol, Classic
 from jobscheduler_tcp.remote.steps import Workplace
 from jobscheduler_tcp.wire.documents import Element, element
 
-START = "remote_scheduler.start_remote_task"
-CLOSE = "remote_scheduler.remote_task.close"
-
 # Seconds for the client to take the confirmation connection: within the 60 that
 # real clients wait (protocol document 10.1).
 CONNECT_TIMEOUT = 55.0

@@ -45,9 +45,10 @@ from jobscheduler_tcp.messages import (
 )
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import Handler, Peer, Said, notAllowed
-from jobscheduler_tcp.remote.classicruns import CLOSE, START, ClassicHost, ClassicRuns
+from jobscheduler_tcp.remote.classicruns import ClassicHost, ClassicRuns
 from jobscheduler_tcp.security import Level
 from jobscheduler_tcp.wire.answers import encodeAnswer
+from jobscheduler_tcp.wire.classiccommands import CLOSE, START, usualCommand
 from jobscheduler_tcp.wire.documents import Element, answer
 from jobscheduler_tcp.wire.requests import decodeRequest, isRequest
 from jobscheduler_tcp.wire.starts import readStart
@@ -122,7 +123,10 @@ class CommandServerProtocol(CommandPortProtocol):
         """
         start = readStart(document)
         if start is None:
-            return False
+            command = usualCommand(document)
+            if command is not None:
+                self.rootReceived(command)
+            return command is not None
         try:
             self._conversation.hear(start)
         except RemoteProtocolError:

@@ -210,11 +210,17 @@ def answer(
     @param identifier: of the request, in the extended dialect.
     @param newline: whether a line feed stands before the NUL at the end.
     """
-    attributes = {"time": time}
+    said = [f'<?xml version="1.0" encoding="{encoding}"?>\n<spooler><answer']
     if identifier is not None:
-        attributes = {"id": str(identifier), "time": time}
-    envelope = element("spooler", {}, [element("answer", attributes, children)])
-    return serialise(envelope, encoding) + (b"\n\0" if newline else b"\0")
+        said.append(f' id="{identifier}"')
+    said.append(f' time="{time if isPlain(time) else escapeAttribute(time)}"')
+    head = len(said)
+    for child in children:
+        said.append("" if len(said) > head else ">")
+        _write(child, said)
+    said.append("</answer></spooler>" if len(said) > head else "/></spooler>")
+    said.append("\n\0" if newline else "\0")
+    return "".join(said).encode(encoding, "xmlcharrefreplace")
 
 
 def error(code: str, text: str, **attributes: str) -> Element:

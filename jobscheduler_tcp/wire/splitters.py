@@ -20,6 +20,11 @@ _BLANK = re.compile(rb"[ \t\r\n\0]*")
 # A tag that is there as a whole, the usual case; bounded, for the memory that
 # Python's regular expressions take for each repetition.
 _TAG = re.compile(rb"<[^>\"']*(?:(?:\"[^\"]*\"|'[^']*')[^>\"']*){0,64}>")
+# An element by itself, as most commands are, and nothing else; bounded as well.
+_ALONE = re.compile(
+    rb"(?:<\?[^<>]*\?>[ \t\r\n]*)?"
+    rb"<[A-Za-z_:][^<>\"']*(?:(?:\"[^\"<>]*\"|'[^'<>]*')[^<>\"']*){0,64}/>"
+)
 _TAG_STOPS = re.compile(rb"[>\"']")
 _NAME_START = re.compile(rb"[A-Za-z_:\x80-\xff]")
 _COMMENT = b"<!--"
@@ -62,6 +67,9 @@ class DocumentSplitter:
         if data == _END_OF_TRANSMISSION and not self._buffer:
             self.closed = True
         if self.closed:
+            return
+        if not self._buffer and len(data) <= self.limit and _ALONE.fullmatch(data):
+            yield data
             return
         self._buffer += data
         try:
