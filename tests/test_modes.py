@@ -23,7 +23,7 @@ from jobscheduler_tcp.interfaces import ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
 from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.remote.nobody import Nobody
-from jobscheduler_tcp.remote.standing import MAX_TURN, StandingConfirmation
+from jobscheduler_tcp.remote.standing import MAX_TURN, StandingConfirmation, TaskLine
 from jobscheduler_tcp.remote.steps import Steps
 from jobscheduler_tcp.remote.task import Task
 from jobscheduler_tcp.testing import End, FakeProcess, MemoryConnection, RecordingReceiver
@@ -684,7 +684,7 @@ class MemoryTests(SynchronousTestCase):
         tracemalloc.start()
         for name in names:
             client.expect(name, receiver, watcher)
-            remote.open(Opened(name))
+            remote.open(TaskLine(remote, Opened(name)))
         diagram.network.flush()
         used, _ = tracemalloc.get_traced_memory()
         tracemalloc.stop()

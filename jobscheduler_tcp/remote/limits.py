@@ -25,29 +25,76 @@ class Limited(Protocol):
         """
 
 
-class Limits:
+class Printed:
     """
-    Watch one task. There is no timer for a limit that is not set.
+    What a task without limits printed.
 
     @ivar stdoutSize: bytes printed on stdout.
     @ivar stderrSize: the same for stderr.
     """
 
-    __slots__ = (
-        "_clock",
-        "_lastHeard",
-        "_limited",
-        "_paused",
-        "_silence",
-        "_stderr",
-        "_stdout",
-        "_wall",
-        "_work",
-        "stderrSize",
-        "stdoutSize",
-    )
+    __slots__ = ("_stderr", "_stdout", "stderrSize", "stdoutSize")
+
+    def __init__(self) -> None:
+        self._stdout: Checksum | None = None
+        self._stderr: Checksum | None = None
+        self.stdoutSize = 0
+        self.stderrSize = 0
+
+    def start(self) -> None:
+        """
+        The program runs from now on.
+        """
+
+    def stop(self) -> None:
+        """
+        It is over, or about to be.
+        """
+
+    def pause(self) -> None:
+        """
+        Nobody takes its output.
+        """
+
+    def resume(self) -> None:
+        """
+        Somebody does again.
+        """
+
+    def printed(self, stream: Stream, data: bytes) -> bytes:
+        """
+        Count what the task printed.
+
+        @return: as much of it as is allowed.
+        """
+        if stream is Stream.STDERR:
+            self.stderrSize += len(data)
+            self._stderr = updated(self._stderr, data)
+        else:
+            self.stdoutSize += len(data)
+            self._stdout = updated(self._stdout, data)
+        return data
+
+    def checksums(self) -> tuple[bytes, bytes]:
+        """
+        Make the checksums of both streams.
+        """
+        return finished(self._stdout), finished(self._stderr)
+
+
+# That of all tasks without limits that have printed nothing: some sleep for days.
+NOTHING_PRINTED = Printed()
+
+
+class Limits(Printed):
+    """
+    Watch one task. There is no timer for a limit that is not set.
+    """
+
+    __slots__ = ("_clock", "_lastHeard", "_limited", "_paused", "_silence", "_wall", "_work")
 
     def __init__(self, clock: IReactorTime, work: Work, limited: Limited) -> None:
+        super().__init__()
         self._clock = clock
         self._work = work
         self._limited = limited
@@ -55,10 +102,6 @@ class Limits:
         self._silence: IDelayedCall | None = None
         self._lastHeard = 0.0
         self._paused = False
-        self._stdout: Checksum | None = None
-        self._stderr: Checksum | None = None
-        self.stdoutSize = 0
-        self.stderrSize = 0
 
     def start(self) -> None:
         """
@@ -110,19 +153,7 @@ class Limits:
                 self._limited.limitReached(
                     Reason.OUTPUT_LIMIT, f"it printed more than {limit} bytes"
                 )
-        if stream is Stream.STDERR:
-            self.stderrSize += len(data)
-            self._stderr = updated(self._stderr, data)
-        else:
-            self.stdoutSize += len(data)
-            self._stdout = updated(self._stdout, data)
-        return data
-
-    def checksums(self) -> tuple[bytes, bytes]:
-        """
-        Make the checksums of both streams.
-        """
-        return finished(self._stdout), finished(self._stderr)
+        return super().printed(stream, data)
 
     def _overdue(self) -> None:
         self._limited.limitReached(Reason.TIMEOUT, f"it ran for {self._work.wallTime:g} seconds")

@@ -21,7 +21,7 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.nobody import Nobody
-from jobscheduler_tcp.remote.standing import StandingCall, StandingConfirmation
+from jobscheduler_tcp.remote.standing import StandingConfirmation, TaskLine
 from jobscheduler_tcp.remote.starts import StartAnswer, Starts
 
 if TYPE_CHECKING:
@@ -52,13 +52,13 @@ class Returning(Nobody):
         self._host = ""
         self._answer: AttachAnswer | None = None
         self._waiting: list[tuple[int, Deferred[AttachAnswer]]] = []
-        self._callback: ConfirmationFactory | StandingCall
+        self._callback: ConfirmationFactory | TaskLine
         if message.mode is CallbackMode.OWN:
             self._callback = ConfirmationFactory(
                 message.task, message.token, self, place.reactor, place.heart
             )
         else:
-            self._callback = StandingCall(standing, self)
+            self._callback = TaskLine(standing, self)
 
     def isSame(self, message: AttachTask) -> bool:
         """

@@ -47,11 +47,10 @@ class Returned:
 class ReturnValues:
     """
     The file of one task.
-
-    @ivar path: where it is.
     """
 
-    __slots__ = ("path",)
+    # A path of its own would take as much again as all that is kept of a file.
+    __slots__ = ("_number", "_place")
 
     def __init__(self) -> None:
         """
@@ -59,13 +58,24 @@ class ReturnValues:
 
         @raise OSError: it cannot be made.
         """
-        self.path = f"{_place()}/{_PREFIX}{_OURS}{next(_numbers)}"
+        self._place = _place()
+        self._number = next(_numbers)
         try:
             flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
             descriptor = os.open(self.path, flags, 0o600)
         except OSError:  # memory is short, or somebody has taken the name
-            descriptor, self.path = mkstemp(prefix=_PREFIX)
+            descriptor, self._place = mkstemp(prefix=_PREFIX)
+            self._number = 0
         os.close(descriptor)
+
+    @property
+    def path(self) -> str:
+        """
+        Where it is.
+        """
+        if not self._number:
+            return self._place
+        return f"{self._place}/{_PREFIX}{_OURS}{self._number}"
 
     def read(self) -> Returned:
         """

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import deque
 from itertools import count
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from twisted.internet.interfaces import IReactorTCP
 
@@ -85,14 +85,16 @@ class StandingConfirmation(Caller):
             self._ports = ours, theirs
         return self._ports
 
-    def open(self, confirmed: IConfirmedTask) -> TaskLine:
+    def open(self, line: TaskLine) -> int:
         """
         Open the channel of a task.
+
+        @return: its number.
         """
         number = next(self._numbers)
-        line = self._tasks[number] = TaskLine(self, number, confirmed)
-        self.say(number, confirmed.opens())
-        return line
+        self._tasks[number] = line
+        self.say(number, line.confirmed.opens())
+        return number
 
     def say(self, channel: int, message: Confirmation) -> None:
         """
@@ -194,7 +196,9 @@ class StandingConfirmation(Caller):
 
 class TaskLine:
     """
-    The channel of one task.
+    The channel of one task: what L{ConfirmationFactory
+    <jobscheduler_tcp.remote.confirmation.ConfirmationFactory>} and its connection
+    are to a task with a connection of its own.
 
     @ivar confirmed: the task.
     @ivar queued: whether it waits for its turn.
@@ -207,6 +211,7 @@ class TaskLine:
         "_end",
         "_number",
         "_over",
+        "_standing",
         "_waiting",
         "blocked",
         "confirmed",
@@ -214,16 +219,78 @@ class TaskLine:
         "queued",
     )
 
-    def __init__(
-        self, connection: StandingConfirmation, number: int, confirmed: IConfirmedTask
-    ) -> None:
+    def __init__(self, standing: StandingConfirmation | None, confirmed: IConfirmedTask) -> None:
+        """
+        @param standing: C{None} if there is none any more.
+        """
         self.confirmed = confirmed
         self.queued = self.blocked = self.dropped = False
-        self._connection = connection
-        self._number = number
+        self._standing = standing
+        # Nothing is said before the channel was opened, where one stands.
+        self._connection = cast(StandingConfirmation, standing)
+        self._number = 0
         self._waiting: deque[tuple[Stream, bytes | memoryview]] | None = None
         self._end: TaskEnded | None = None  # to be said after what waits
         self._over = False  # the end was said or waits, or nobody hears it
+
+    # --------------------------------------------------------------- how it is opened
+
+    def dial(self, reactor: IReactorTCP, host: str, port: int) -> None:
+        """
+        Open the channel: nobody has to be dialled.
+        """
+        standing = self._standing
+        if standing is None or not standing.stands:
+            text = "the standing confirmation connection is gone"
+            self.confirmed.callbackFailed(Reason.CALLBACK_REFUSED, text, 0)
+        else:
+            self._number = standing.open(self)
+            self.confirmed.callbackTaken()
+
+    @property
+    def connection(self) -> TaskLine | None:
+        """
+        The channel, C{None} before it is opened.
+        """
+        return self if self._number else None
+
+    @property
+    def port(self) -> int:
+        """
+        The client's port of the connection.
+        """
+        return self._standing.port if self._standing is not None else 0
+
+    @property
+    def outgoing(self) -> int:
+        """
+        Our port of the connection.
+        """
+        return self._standing.outgoing if self._standing is not None else 0
+
+    def abort(self) -> None:
+        """
+        Hang up without a word, which ends it for all: the remote is stopping.
+        """
+        if self._standing is not None:
+            self._standing.abort()
+
+    def dismiss(self) -> None:
+        """
+        The task is confirmed elsewhere: say so, and tell nobody.
+        """
+        if self._number:
+            self._forget()
+            self.confirmed = NOBODY
+            self.dropped = True
+            self._connection.drop(self._number)
+
+    def part(self) -> None:
+        """
+        The end of the task is acknowledged, or its connection is gone: forget who
+        knows us.
+        """
+        self.confirmed = NOBODY
 
     # ----------------------------------------------------- what is said of the task
 
@@ -321,15 +388,6 @@ class TaskLine:
         self._forget()
         self.confirmed.callbackLost()
 
-    def drop(self) -> None:
-        """
-        The task is confirmed elsewhere.
-        """
-        self._forget()
-        self.confirmed = NOBODY
-        self.dropped = True
-        self._connection.drop(self._number)
-
     def acknowledged(self) -> None:
         """
         The client knows how the task ended.
@@ -354,70 +412,3 @@ class TaskLine:
                 self.confirmed.pauseProducing()
             else:
                 self.confirmed.resumeProducing()
-
-
-class StandingCall:
-    """
-    How one task is confirmed on a standing connection: what
-    L{ConfirmationFactory<jobscheduler_tcp.remote.confirmation.ConfirmationFactory>}
-    is to a task with a connection of its own.
-
-    @ivar connection: the channel of the task, C{None} before it is opened.
-    """
-
-    __slots__ = ("_confirmed", "_standing", "connection")
-
-    def __init__(self, standing: StandingConfirmation | None, confirmed: IConfirmedTask) -> None:
-        self.connection: TaskLine | None = None
-        self._standing = standing
-        self._confirmed = confirmed
-
-    def part(self) -> None:
-        """
-        The end of the task is acknowledged, or its connection is gone: forget who
-        knows us.
-        """
-        if self.connection is not None:
-            self.connection.confirmed = NOBODY
-        self._confirmed = NOBODY
-        self.connection = None
-
-    def dial(self, reactor: IReactorTCP, host: str, port: int) -> None:
-        """
-        Open the channel: nobody has to be dialled.
-        """
-        standing = self._standing
-        if standing is None or not standing.stands:
-            text = "the standing confirmation connection is gone"
-            self._confirmed.callbackFailed(Reason.CALLBACK_REFUSED, text, 0)
-        else:
-            self.connection = standing.open(self._confirmed)
-            self._confirmed.callbackTaken()
-
-    def abort(self) -> None:
-        """
-        Hang up without a word, which ends it for all: the remote is stopping.
-        """
-        if self._standing is not None:
-            self._standing.abort()
-
-    def dismiss(self) -> None:
-        """
-        The task is confirmed elsewhere: say so, and tell nobody.
-        """
-        if self.connection is not None:
-            self.connection.drop()
-
-    @property
-    def port(self) -> int:
-        """
-        The client's port of the connection.
-        """
-        return self._standing.port if self._standing is not None else 0
-
-    @property
-    def outgoing(self) -> int:
-        """
-        Our port of the connection.
-        """
-        return self._standing.outgoing if self._standing is not None else 0

@@ -28,9 +28,9 @@ from jobscheduler_tcp.messages import Stream, TaskEnded, TaskRefused, TaskStarte
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.holding import MOST_HOLD, Hold
-from jobscheduler_tcp.remote.limits import Limits
+from jobscheduler_tcp.remote.limits import NOTHING_PRINTED, Printed
 from jobscheduler_tcp.remote.returnvalues import VARIABLE, ReturnValues
-from jobscheduler_tcp.remote.standing import StandingCall
+from jobscheduler_tcp.remote.standing import TaskLine
 
 # Seconds that a task has to end when the remote stops, even if its own grace is
 # longer: systemd waits 90 for the whole of a service.
@@ -83,8 +83,8 @@ class Steps:
     host: str
     port: int
     grace: float
-    callback: ConfirmationFactory | StandingCall
-    limits: Limits
+    callback: ConfirmationFactory | TaskLine
+    limits: Printed
     answered: Callable[[TaskTaken | TaskRefused], None]
     over: Callable[[str], None]
     hold: Hold | None = None
@@ -167,6 +167,8 @@ class Steps:
         Give the client what the task printed, as far as it may.
         """
         limits = self.limits
+        if limits is NOTHING_PRINTED:
+            limits = self.limits = Printed()
         data = limits.printed(stream, data)
         if not data:
             return
@@ -227,7 +229,7 @@ class Steps:
 
     def confirmTo(
         self,
-        callback: ConfirmationFactory | StandingCall,
+        callback: ConfirmationFactory | TaskLine,
         host: str,
         port: int,
         stdout: int,

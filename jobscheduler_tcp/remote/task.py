@@ -38,13 +38,11 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.holding import Hold
-from jobscheduler_tcp.remote.limits import Limits
+from jobscheduler_tcp.remote.limits import NOTHING_PRINTED, Limits
 from jobscheduler_tcp.remote.returning import Returning
-from jobscheduler_tcp.remote.standing import StandingCall, StandingConfirmation
+from jobscheduler_tcp.remote.standing import StandingConfirmation, TaskLine
 from jobscheduler_tcp.remote.steps import Steps, Workplace
 from jobscheduler_tcp.remote.tasklife import TaskLife
-
-_NO_LIMITS = Work()
 
 
 @implementer(ITaskReceiver, IConfirmedTask)
@@ -81,21 +79,22 @@ class Task:
         self._stdin = launch.work.stdin
         reactor = place.reactor
         work = launch.work
-        callback: ConfirmationFactory | StandingCall
+        callback: ConfirmationFactory | TaskLine
         if message.mode is CallbackMode.OWN:
             callback = ConfirmationFactory(message.task, message.token, self, reactor, place.heart)
         else:
-            callback = StandingCall(standing, self)
+            callback = TaskLine(standing, self)
         hold: Hold | None = None
         if message.onDisconnect is not OnDisconnect.KILL:
             seconds = min(message.hold, place.mostHold)
             hold = Hold(reactor, message.onDisconnect, seconds, message.secret, self)
-        # The limits need no script, and some tasks sleep for days.
-        limits = _NO_LIMITS
+        limits = NOTHING_PRINTED
         if work.wallTime or work.silence or work.outputLimit:
-            limits = Work(
+            # The limits need no script, and some tasks sleep for days.
+            bounds = Work(
                 wallTime=work.wallTime, silence=work.silence, outputLimit=work.outputLimit
             )
+            limits = Limits(reactor, bounds, self)
         self._steps = Steps(
             task=message.task,
             receiver=self,
@@ -106,7 +105,7 @@ class Task:
             port=standing.port if standing is not None else message.port,
             grace=work.grace,
             callback=callback,
-            limits=Limits(reactor, limits, self),
+            limits=limits,
             answered=answered,
             over=over,
             hold=hold,
@@ -236,7 +235,7 @@ class Task:
         )
 
     def returned(
-        self, callback: ConfirmationFactory | StandingCall, host: str, message: AttachTask
+        self, callback: ConfirmationFactory | TaskLine, host: str, message: AttachTask
     ) -> int:
         """
         A client has come back and is proven: say again what it may not know.
@@ -249,7 +248,7 @@ class Task:
         if hold is None or hold.lost or connection is None:
             return 0
         connection.confirmed = self
-        port = callback.port if isinstance(callback, StandingCall) else message.port
+        port = callback.port if isinstance(callback, TaskLine) else message.port
         steps.confirmTo(callback, host, port, message.stdout, message.stderr)
         if not connection.blocked:
             self.resumeProducing()
