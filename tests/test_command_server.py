@@ -17,6 +17,7 @@ from jobscheduler_tcp.messages import (
     Answer,
     AttachRefused,
     AttachTask,
+    CallbackMode,
     Hello,
     KillTask,
     Ping,
@@ -31,7 +32,7 @@ from jobscheduler_tcp.messages import (
     Work,
 )
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.remote.command import MAX_OUTSTANDING, CommandServerFactory
+from jobscheduler_tcp.remote.command import LATE, MAX_OUTSTANDING, CommandServerFactory
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.testing import MemoryNetwork, Stranger
 from jobscheduler_tcp.wire.answers import decodeAnswer
@@ -47,6 +48,7 @@ INSTANCE = "3f1c0000-0000-4000-8000-000000000001"
 
 HELLO = Hello(1, 1, INSTANCE, ("own",), "none", "boot", 12.5)
 START = StartTask(2, TASK, 59999, TOKEN, Work(script="echo <hello> & more"))
+STANDING = replace(START, port=0, token=b"", mode=CallbackMode.SHARED, connection=TASK)
 
 
 @implementer(ITasks)
@@ -210,6 +212,53 @@ class CommandServerTests(SynchronousTestCase):
         self.assertEqual(self.tasks.asked, [(START, "10.0.0.1")])
         self.tasks.starts[0].callback(TaskTaken(2, TASK, 17))
         self.assertEqual(self.answers(caller), [TaskTaken(2, TASK, 17)])
+
+    def test_standing(self) -> None:
+        """
+        On a standing connection the client knows that its start was taken: the
+        answer waits a little for others.
+        """
+        caller = self.greet()
+        second = replace(STANDING, id=3)
+        self.assertEqual(self.ask(caller, STANDING, second), [])
+        self.tasks.starts[0].callback(TaskTaken(2, TASK, 17))
+        self.clock.advance(LATE / 2)
+        self.assertEqual(self.answers(caller), [])
+        self.tasks.starts[1].callback(TaskTaken(3, TASK, 17))
+        self.clock.advance(LATE / 2)
+        both: list[Answer] = [TaskTaken(2, TASK, 17), TaskTaken(3, TASK, 17)]
+        self.assertEqual(self.answers(caller), both)
+        self.assertEqual(self.ask(caller, STANDING), [])
+        self.tasks.starts[2].callback(TaskTaken(2, TASK, 17))
+        self.assertEqual(self.ask(caller, Ping(5)), [TaskTaken(2, TASK, 17), Pong(5)])
+
+    def test_standingRefused(self) -> None:
+        """
+        That it was not taken, the client hears at once.
+        """
+        caller = self.greet()
+        self.ask(caller, STANDING)
+        refused = TaskRefused(2, TASK, Reason.CALLBACK_REFUSED, "nobody")
+        self.tasks.starts[0].callback(refused)
+        self.assertEqual(self.answers(caller), [refused])
+
+    def test_standingUnsaid(self) -> None:
+        """
+        An answer that waits is said before the remote hangs up, and to nobody who
+        has.
+        """
+        caller = self.greet()
+        self.ask(caller, STANDING)
+        self.tasks.starts[0].callback(TaskTaken(2, TASK, 17))
+        self.factory.disconnect()
+        self.assertEqual(self.answers(caller), [TaskTaken(2, TASK, 17)])
+        caller = self.greet()
+        self.ask(caller, STANDING)
+        self.tasks.starts[1].callback(TaskTaken(2, TASK, 17))
+        caller.transport.abortConnection()
+        self.network.flush()
+        self.clock.advance(LATE)
+        self.assertEqual(self.answers(caller), [])
 
     def test_anyOrder(self) -> None:
         """

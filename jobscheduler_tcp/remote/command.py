@@ -14,7 +14,13 @@ from collections.abc import Callable, Iterable, Mapping
 from functools import lru_cache
 
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IAddress, IProtocol, IPushProducer, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IProtocol,
+    IPushProducer,
+    IReactorTime,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -29,6 +35,7 @@ from jobscheduler_tcp.messages import (
     Answer,
     AttachRefused,
     AttachTask,
+    CallbackMode,
     ConfirmationOpened,
     ConfirmationRefused,
     Hello,
@@ -57,6 +64,10 @@ from jobscheduler_tcp.wire.starts import readStart
 # start waits for the client's own callback port, 15 seconds at most.
 MAX_OUTSTANDING = 4096
 
+# Seconds for which the answer to a start that was taken on a standing connection may
+# wait for others: the client hears the same there, and was woken up for each.
+LATE = 0.01
+
 
 # A client that says nothing more is gone, and with it what belongs to its
 # connection: it does not half close it.
@@ -75,6 +86,8 @@ class CommandServerProtocol(CommandPortProtocol):
         self._wallClock = factory.wallClock
         self._conversation = Conversation(COMMAND, Role.REMOTE)
         self._outstanding = 0
+        self._late: list[bytes] = []  # answers that wait for others
+        self._timer: IDelayedCall | None = None
         self._classic: ClassicRuns | None = None
         self._alone = False  # the command is the only one of its document
         self._closing = False  # it was a close, whose answer has another end
@@ -97,6 +110,7 @@ class CommandServerProtocol(CommandPortProtocol):
         The tasks of a classic client are killed with its connection.
         """
         super().connectionLost(reason)
+        self._stopTimer()
         if self._successor is not None:
             self._successor.connectionLost(reason)
         if self._classic is not None:
@@ -131,7 +145,7 @@ class CommandServerProtocol(CommandPortProtocol):
             self._conversation.hear(start)
         except RemoteProtocolError:
             return False  # to be told as for any other
-        self._wait(start.id, self._tasks.start(start, self.peer.host))
+        self._start(start)
         return True
 
     def rootReceived(self, root: Element) -> None:
@@ -155,7 +169,7 @@ class CommandServerProtocol(CommandPortProtocol):
             case Hello():
                 self._greet(request)
             case StartTask():
-                self._wait(request.id, self._tasks.start(request, self.peer.host))
+                self._start(request)
             case KillTask():
                 self._wait(request.id, self._tasks.kill(request))
             case AttachTask():
@@ -176,6 +190,13 @@ class CommandServerProtocol(CommandPortProtocol):
         if not self.over:
             now = self.plainCommands.time()
             self.transport.write(answer(children, now, newline=not closing))
+
+    def hangUp(self) -> None:
+        """
+        Close the connection after what was written, or waits to be.
+        """
+        self._sayLate()
+        super().hangUp()
 
     def _startClassic(self, command: Element, peer: Peer) -> Element:
         assert self._classic is not None
@@ -202,6 +223,36 @@ class CommandServerProtocol(CommandPortProtocol):
         else:
             self._answer(self._tasks.welcome(hello))
             self.greeted()
+
+    def _start(self, request: StartTask) -> None:
+        self._outstanding += 1
+        answer = self._tasks.start(request, self.peer.host)
+        answer.addErrback(self._broken, request.id)
+        isOwn = request.mode is CallbackMode.OWN
+        answer.addCallback(self._answered if isOwn else self._taken)
+
+    def _taken(self, answer: Answer) -> None:
+        if not isinstance(answer, TaskTaken):
+            self._answered(answer)
+            return
+        self._outstanding -= 1
+        if not self.over:
+            self._conversation.speak(answer)
+            self._late.append(encodeAnswer(answer, self._now()))
+            if self._timer is None:
+                self._timer = self._factory.clock.callLater(LATE, self._sayLate)
+        self.workOn()
+
+    def _sayLate(self) -> None:
+        self._stopTimer()
+        late, self._late = self._late, []
+        if late and not self.over:
+            self.transport.write(b"".join(late))
+
+    def _stopTimer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None and timer.active():
+            timer.cancel()
 
     def _open(self, request: OpenConfirmation) -> None:
         confirmations = self._factory.confirmations
@@ -262,6 +313,8 @@ class CommandServerProtocol(CommandPortProtocol):
     def _answer(self, answer: Answer) -> None:
         if not self.over:
             self._conversation.speak(answer)
+            if self._late:
+                self._sayLate()
             self.transport.write(encodeAnswer(answer, self._now()))
 
     def _now(self) -> str:
