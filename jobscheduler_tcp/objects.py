@@ -39,12 +39,14 @@ _ANSWER_CLASSES = frozenset({b"A", b"E"})
 class ObjectConversation:
     """
     What was called, by whom, and is not answered yet.
+
+    @ivar waiting: messages of the peer that C{next} has not told yet.
     """
 
     def __init__(self, role: Role) -> None:
         self._begins = role is Role.CLIENT
         self._frames = FrameDecoder(MAX_MESSAGE)
-        self._heard: deque[bytes] = deque()
+        self.waiting: deque[bytes] = deque()
         # Ours; None stands for one of the peer's.
         self._calls: list[Call | None] = []
 
@@ -95,10 +97,10 @@ class ObjectConversation:
         """
         payload = self._frames.whole(data)
         if payload is not None:
-            self._heard.append(payload)
+            self.waiting.append(payload)
         else:
-            self._heard.extend(self._frames.feed(data))
-        if len(self._heard) > MAX_AHEAD:
+            self.waiting.extend(self._frames.feed(data))
+        if len(self.waiting) > MAX_AHEAD:
             raise RemoteProtocolError("Z-REMOTE-127  messages come before the last was answered")
 
     def next(self) -> Call | CallAnswer | None:
@@ -111,9 +113,9 @@ class ObjectConversation:
         @raise RemoteProtocolError: hang up.
         """
         calls = self._calls
-        if not self._heard or (calls[-1] is None if calls else self._begins):
+        if not self.waiting or (calls[-1] is None if calls else self._begins):
             return None
-        payload = self._heard.popleft()
+        payload = self.waiting.popleft()
         if not payload:
             raise RemoteProtocolError("Z-REMOTE-109  the message is empty")
         if not isCall(payload):

@@ -95,10 +95,11 @@ class ObjectSpeaker(Protocol):
         if self._hearing:
             return
         self._hearing = True
+        conversation = self._conversation
         try:
-            while not self.over:
+            while conversation.waiting and not self.over:
                 try:
-                    message = self._conversation.next()
+                    message = conversation.next()
                 except MisunderstoodCall as error:
                     code, _, text = str(error).partition("  ")
                     self.answer(failed(code, text))

@@ -34,7 +34,7 @@ from jobscheduler_tcp.errors import (
     RemoteUnreachable,
 )
 from jobscheduler_tcp.messages import Answer, KillTask, Request, StartTask, TaskKilled, TaskTaken
-from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.sockets import promptly, settle
 from jobscheduler_tcp.wire.classiccommands import closeDocument, startDocument, usualAnswer
 from jobscheduler_tcp.wire.documents import Element, parse
 from jobscheduler_tcp.wire.splitters import AnswerSplitter
@@ -84,6 +84,7 @@ class ClassicCommandProtocol(Protocol):
         Remember who it is.
         """
         settle(self.transport)
+        self._write = promptly(self.transport)
         self.host = getattr(self.transport.getPeer(), "host", "")
 
     def dataReceived(self, data: bytes) -> None:
@@ -117,7 +118,7 @@ class ClassicCommandProtocol(Protocol):
     def _askNext(self) -> None:
         if self._asked is None and self._waiting:
             document, self._asked = self._waiting.popleft()
-            self.transport.write(document)
+            self._write(document)
 
     def _fail(self, error: Exception) -> None:
         asked, self._asked = self._asked, None

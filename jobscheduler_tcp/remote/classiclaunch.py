@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
 from errno import ENOENT
+from functools import lru_cache
 
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import Launch
@@ -27,6 +27,8 @@ _PREFIX = "SCHEDULER_PARAM_"
 _NO_PREFIX = "*NONE"
 # A script of words that no shell changes.
 _BECOMES = re.compile(r"exec((?: [A-Za-z0-9@%+=:,./_-]+)+)\n?")
+# Of such scripts of fewer characters, those of the last jobs are remembered.
+_SHORT = 200
 # $NAME and ${NAME}; a backslash before the dollar leaves it alone.
 _VARIABLE = re.compile(r"\\(\$)|\$(?:\{([^{}]*)\}|([A-Za-z_][A-Za-z_0-9]*))")
 
@@ -42,10 +44,11 @@ def launchOf(
     @param returnValues: the file for the values that it returns.
     """
     environment = dict(base)
-    environment.update(_variable(name, value) for name, value in job.environment)
+    environment.update(_variables(job.environment))
     environment[VARIABLE] = returnValues
-    prefix = _PREFIX if job.prefix is None else job.prefix.removeprefix(_NO_PREFIX)
-    environment.update(_variable(_upper(prefix + name), value) for name, value in parameters)
+    if parameters:
+        prefix = _PREFIX if job.prefix is None else job.prefix.removeprefix(_NO_PREFIX)
+        environment.update(_variables([(_upper(prefix + name), v) for name, v in parameters]))
     # Nobody can be given a variable without a name.
     environment.pop("", None)
     if job.program:
@@ -66,12 +69,21 @@ def withoutShell(launch: Launch) -> Launch:
     @return: the launch of that program, the same launch if there is more to the
         script.
     """
-    becomes = _BECOMES.fullmatch(launch.work.script)
+    script = launch.work.script
+    work = _becomesOften(script) if len(script) < _SHORT else _becomes(script)
+    return launch if work is None else Launch(launch.task, work, launch.environment)
+
+
+def _becomes(script: str) -> Work | None:
+    becomes = _BECOMES.fullmatch(script)
     words = becomes[1].split() if becomes else ()
     # Without a slash, the shell searches for it, or has something of that name.
     if not words or not words[0].startswith("/"):
-        return launch
-    return replace(launch, work=Work(command=tuple(words)))
+        return None
+    return Work(command=tuple(words))
+
+
+_becomesOften = lru_cache(64)(_becomes)
 
 
 def shown(job: ShellJob, work: Work) -> str:
@@ -146,6 +158,15 @@ def _words(line: str) -> list[str]:
     return words if word is None else [*words, word]
 
 
+def _variables(pairs: Pairs | list[tuple[str, str]]) -> Iterable[tuple[str, str]]:
+    names = "".join([name for name, _ in pairs])
+    values = "".join([value for _, value in pairs])
+    text = names + values
+    if text.isascii() and "\0" not in text and "=" not in names:
+        return pairs  # as most are
+    return [_variable(name, value) for name, value in pairs]
+
+
 def _variable(name: str, value: str) -> tuple[str, str]:
     # As the C library reads NAME=VALUE: the name ends at the first '=', all at
     # the first NUL.
@@ -157,6 +178,8 @@ def _variable(name: str, value: str) -> tuple[str, str]:
 def _asLatin1(text: str) -> str:
     # What a launcher is given is text whose bytes for the system are UTF-8; a
     # classic client's are ISO-8859-1.
+    if text.isascii():
+        return text
     return text.encode("latin-1", "replace").decode("utf-8", "surrogateescape")
 
 

@@ -54,6 +54,7 @@ from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import Handler, Peer, Said, notAllowed
 from jobscheduler_tcp.remote.classicruns import ClassicHost, ClassicRuns
 from jobscheduler_tcp.security import Level
+from jobscheduler_tcp.sockets import promptly
 from jobscheduler_tcp.wire.answers import encodeAnswer
 from jobscheduler_tcp.wire.classiccommands import CLOSE, START, usualCommand
 from jobscheduler_tcp.wire.documents import Element, answer
@@ -92,6 +93,8 @@ class CommandServerProtocol(CommandPortProtocol):
         self._alone = False  # the command is the only one of its document
         self._closing = False  # it was a close, whose answer has another end
         self._successor: IProtocol | None = None  # what goes on with the transport
+        # How plain commands are answered, when one was.
+        self._write: Callable[[bytes], None] | None = None
 
     def connectionMade(self) -> None:
         """
@@ -188,8 +191,10 @@ class CommandServerProtocol(CommandPortProtocol):
         """
         closing, self._closing = self._closing, False
         if not self.over:
+            if self._write is None:
+                self._write = promptly(self.transport)
             now = self.plainCommands.time()
-            self.transport.write(answer(children, now, newline=not closing))
+            self._write(answer(children, now, newline=not closing))
 
     def hangUp(self) -> None:
         """
@@ -247,7 +252,7 @@ class CommandServerProtocol(CommandPortProtocol):
         self._stopTimer()
         late, self._late = self._late, []
         if late and not self.over:
-            self.transport.write(b"".join(late))
+            self._sayJoined(b"".join(late))
 
     def _stopTimer(self) -> None:
         timer, self._timer = self._timer, None
@@ -315,7 +320,13 @@ class CommandServerProtocol(CommandPortProtocol):
             self._conversation.speak(answer)
             if self._late:
                 self._sayLate()
-            self.transport.write(encodeAnswer(answer, self._now()))
+            self._sayJoined(encodeAnswer(answer, self._now()))
+
+    def _sayJoined(self, data: bytes) -> None:
+        # Many of these follow each other and wait for the end of the turn: from now
+        # on so does whatever is said behind them.
+        self._write = self.transport.write
+        self._write(data)
 
     def _now(self) -> str:
         seconds = self._wallClock()

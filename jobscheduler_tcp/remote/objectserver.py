@@ -16,18 +16,7 @@ from twisted.python.failure import Failure
 from jobscheduler_tcp.conversation import Role
 from jobscheduler_tcp.errors import JobSchedulerError, RemoteProtocolError
 from jobscheduler_tcp.objectspeaker import ObjectSpeaker
-from jobscheduler_tcp.wire.classic import (
-    Call,
-    CallAnswer,
-    CallMethod,
-    CreateInstance,
-    GetId,
-    Invoke,
-    KeepAlive,
-    QueryInterface,
-    Release,
-    failed,
-)
+from jobscheduler_tcp.wire.classic import Call, CallAnswer, failed
 
 _Result = TypeVar("_Result")
 # Work on a call: it gives out what it calls back, and goes on with the answer; or
@@ -107,20 +96,11 @@ class ObjectServer(ObjectSpeaker):
         """
         Carry a call out, or go on with the answer of the client.
         """
-        match message:
-            case (
-                CreateInstance()
-                | CallMethod()
-                | GetId()
-                | Invoke()
-                | QueryInterface()
-                | Release()
-                | KeepAlive()
-            ):
-                self._serving.append(self.carryOut(message))
-                self._goOn()
-            case _:
-                self._goOn(message)
+        if isinstance(message, Call):
+            self._serving.append(self.carryOut(message))
+            self._goOn()
+        else:
+            self._goOn(message)
 
     def _goOn(self, answer: CallAnswer | None = None) -> None:
         serving = self._serving[-1]
