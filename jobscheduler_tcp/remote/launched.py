@@ -142,12 +142,9 @@ class LaunchedProcess:
         self._watch = watch or ExitWatch(reactor, execution.pid, self._exitNoticed)
         self._input.attach(execution.stdin)
         heard, ended = self._heard, self._streamEnded
-        self._outputs = tuple(
-            OutputPipe(reactor, stream, descriptor, heard, ended)
-            for stream, descriptor in (
-                (Stream.STDOUT, execution.stdout),
-                (Stream.STDERR, execution.stderr),
-            )
+        self._outputs: tuple[OutputPipe, ...] = (
+            OutputPipe(reactor, Stream.STDOUT, execution.stdout, heard, ended),
+            OutputPipe(reactor, Stream.STDERR, execution.stderr, heard, ended),
         )
 
     @property
@@ -274,12 +271,13 @@ class LaunchedProcess:
         if self._ended:  # it was given up meanwhile
             return
         self._exited = True
-        if not any(any(output.state()) for output in self._outputs):
-            self._finish()
-            return
-        self._drain = Drain(self._reactor, self._drained)
-        if not self._paused:
-            self._drain.run()
+        for output in self._outputs:
+            if not output.closed and any(output.state()):
+                self._drain = Drain(self._reactor, self._drained)
+                if not self._paused:
+                    self._drain.run()
+                return
+        self._finish()
 
     def _drained(self, spent: bool) -> None:
         waiting = any(output.state()[0] for output in self._outputs)
@@ -296,7 +294,8 @@ class LaunchedProcess:
         note = self._note()
         self._ended = True
         for output in self._outputs:
-            output.close()
+            if not output.closed:
+                output.close()
         dropped = self._input.close()
         self._watch.stop()
         ending = self._watch.reap(note)
@@ -313,9 +312,12 @@ class LaunchedProcess:
         """
         Say what is unusual about the output.
         """
+        open_ = [output for output in self._outputs if not output.closed]
+        if not open_:
+            return ""
         notes = []
         held: dict[str, list[str]] = {}
-        for output in self._outputs:
+        for output in open_:
             waiting, more = output.state()
             if waiting:
                 notes.append(f"the last of {output.logPrefix()} was not read")

@@ -10,7 +10,7 @@ import os
 from dataclasses import dataclass
 from itertools import count
 from secrets import token_hex
-from stat import S_ISREG
+from stat import S_IFREG, S_ISREG
 from tempfile import gettempdir, mkstemp
 
 VARIABLE = "SCHEDULER_RETURN_VALUES"
@@ -44,6 +44,9 @@ class Returned:
     problem: str = ""
 
 
+_NOTHING = Returned()
+
+
 class ReturnValues:
     """
     The file of one task.
@@ -61,12 +64,11 @@ class ReturnValues:
         self._place = _place()
         self._number = next(_numbers)
         try:
-            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
-            descriptor = os.open(self.path, flags, 0o600)
-        except OSError:  # memory is short, or somebody has taken the name
+            os.mknod(self.path, S_IFREG | 0o600)
+        except OSError:  # memory is short, somebody has taken the name, or it is no Linux
             descriptor, self._place = mkstemp(prefix=_PREFIX)
             self._number = 0
-        os.close(descriptor)
+            os.close(descriptor)
 
     @property
     def path(self) -> str:
@@ -82,19 +84,18 @@ class ReturnValues:
         What the task left. A task that removed the file returned nothing.
         """
         try:
+            status = os.lstat(self.path)
+            if S_ISREG(status.st_mode) and not status.st_size:  # as most tasks leave it
+                return _NOTHING
             # It may have put anything else there, and a FIFO would never open.
             descriptor = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW)
         except FileNotFoundError:
             return Returned()
         except OSError as error:
             return Returned((), f"ERRNO-{error.errno}", f"no return values: {error.strerror}")
-        status = os.fstat(descriptor)
-        if not S_ISREG(status.st_mode):
+        if not S_ISREG(os.fstat(descriptor).st_mode):
             os.close(descriptor)
             return Returned((), "SCHEDULER-449", "the return values are no file any more")
-        if not status.st_size:  # as most tasks leave it
-            os.close(descriptor)
-            return Returned()
         with open(descriptor, "rb") as file:
             data = file.read(MAX_SIZE + 1)
         if len(data) > MAX_SIZE:

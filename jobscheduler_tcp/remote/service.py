@@ -420,7 +420,7 @@ class RemoteService(Service):
     def _taskOver(self, task: str) -> None:
         del self._tasks[task]
         self._starts.over(task)
-        if self._running == 0:
+        if not self._tasks and self._running == 0:
             self._isIdle()
 
     def _admitClassic(self, port: int) -> None:

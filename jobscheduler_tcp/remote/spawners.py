@@ -73,7 +73,7 @@ class Spawners:
             return False
         if living >= WORTH and not self._spawners:
             self._more()
-        if not any(spawner.ready for spawner in self._spawners):
+        if not self._ready():
             return False
         number = next(self._numbers)
         data = marshal.dumps((number, program.arguments, program.environment, program.directory))
@@ -153,7 +153,7 @@ class Spawners:
         Ask those that have room for what waits.
         """
         while self._waiting:
-            ready = [spawner for spawner in self._spawners if spawner.ready]
+            ready = self._ready()
             if not ready:
                 self._reactor.callLater(0, self._execute, self._waiting.popleft())
                 continue
@@ -161,6 +161,9 @@ class Spawners:
             if not spawner.hasRoom(1, len(self._waiting[0].data)):
                 return
             self._ask(spawner)
+
+    def _ready(self) -> list[Spawner]:
+        return [spawner for spawner in self._spawners if spawner.ready]
 
     def _ask(self, spawner: Spawner) -> None:
         """

@@ -75,11 +75,13 @@ class Spawning:
         self._started: dict[int, Report] = {}  # those of them on tasks that live
         self._starts: deque[tuple[list[int], int, bytes]] = deque()
         self._joined = 1  # so many reports wait for others at most
+        self._signals: list[int] = []  # that a program is not to ignore
         self._exited = False  # a child, which was not waited for
         self._young: dict[int, float] = {}  # when which child was started
         self._old = 0  # how many others there are
         self._searchAt = 0.0
         self._mustSearch = False
+        self._ours = 0  # what was last reported of a program no larger than we are
 
     def run(self) -> None:
         """
@@ -127,6 +129,14 @@ class Spawning:
                 signal.signal(number, _nothing)
         for number in (signal.SIGPIPE, signal.SIGXFSZ):  # Python ignores them
             signal.signal(number, signal.SIG_DFL)
+        # Those that are to be as at first anyway: each that is not named is asked for
+        # before it is set, once for each child.
+        fixed = (signal.SIGKILL, signal.SIGSTOP)
+        self._signals = [
+            number
+            for number in signal.valid_signals()
+            if number not in fixed and signal.getsignal(number) is not signal.SIG_IGN
+        ]
         signal.set_wakeup_fd(waking, warn_on_full_buffer=False)
         return woken
 
@@ -216,11 +226,16 @@ class Spawning:
         missing: OSError | None = None
         refused: OSError | None = None
         for place in places:
-            path = os.path.join(place, program)
+            path = os.path.join(place, program) if place else program
             try:
                 os.stat(path)  # costs less than a process that finds nothing
                 return os.posix_spawn(
-                    path, arguments, environment, file_actions=actions, setsid=True
+                    path,
+                    arguments,
+                    environment,
+                    file_actions=actions,
+                    setsid=True,
+                    setsigdef=self._signals,
                 )
             except (FileNotFoundError, NotADirectoryError) as error:
                 missing = error
@@ -276,8 +291,10 @@ class Spawning:
         # Linux counts the memory that a child shared with us before it became
         # its own program: so less than ours says nothing of the task.
         resident = usage.ru_maxrss
-        if resident <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+        if resident == self._ours:  # as of most small programs
             resident = 0
+        elif resident <= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss:
+            self._ours, resident = resident, 0
         report = self._started.pop(pid, None)
         if report is None:
             report = [EXITED, pid]

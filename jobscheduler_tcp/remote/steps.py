@@ -349,6 +349,8 @@ class Steps:
             return (), ""
         returned = self.returnValues.read()
         self._discardReturned()
+        if not returned.values:
+            return (), returned.problem
         if sum(len(name) + len(value) + _PAIR for name, value in returned.values) > MAX_RETURNED:
             return (), f"more than {MAX_RETURNED} bytes of return values"
         return returned.values, returned.problem
