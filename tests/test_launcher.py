@@ -287,20 +287,102 @@ class OutputPipeTests(PipeTestCase):
 
     def test_enlarged(self) -> None:
         """
-        A pipe that was found full becomes larger, once, and others do not.
+        A pipe that was found half full becomes larger, once, and others do not.
         """
         self.output.resume()
-        os.write(self.writing, b"x" * 65535)
+        os.write(self.writing, b"x" * 32767)
         self.reactor.events()
         self.assertEqual(fcntl.fcntl(self.writing, fcntl.F_GETPIPE_SZ), 65536)
 
-        os.write(self.writing, b"x" * 65536)
+        os.write(self.writing, b"x" * 32768)
         self.reactor.events()
         self.assertEqual(fcntl.fcntl(self.writing, fcntl.F_GETPIPE_SZ), 262144)
 
         os.write(self.writing, b"x" * 262144)
         self.reactor.events()
-        self.assertEqual([len(data) for data in self.heard], [65535, 65536, 262144])
+        self.assertEqual([len(data) for data in self.heard], [32767, 32768, 262144])
+
+    def lines(self, count: int) -> int:
+        """
+        Print lines one after the other, each when the last one was to be read.
+
+        @return: how many were read at once.
+        """
+        before = len(self.heard)
+        for _ in range(count):
+            os.write(self.writing, b"line\n")
+            self.reactor.events()
+        return len(self.heard) - before
+
+    def test_rests(self) -> None:
+        """
+        Lines in quick succession are read together, a millisecond late at most.
+        """
+        self.output.resume()
+        self.assertEqual(self.lines(100), 5)
+        self.reactor.advance(0.001)
+        self.reactor.events()
+        self.assertEqual(self.heard[5:], [b"line\n" * 95])
+
+        self.assertEqual(self.lines(100), 0)
+        self.reactor.advance(0.001)
+        self.reactor.events()
+        self.assertEqual(self.heard[6:], [b"line\n" * 100])
+
+    def test_alone(self) -> None:
+        """
+        Lines that come alone do not wait, nor does one after many.
+        """
+        self.output.resume()
+        for _ in range(100):
+            self.assertEqual(self.lines(1), 1)
+            self.reactor.advance(0.001)
+        self.lines(100)
+        self.reactor.pump([0.001, 0.01])
+        self.assertEqual(self.lines(4), 4)
+
+    def test_muchDoesNotRest(self) -> None:
+        """
+        Who fills its pipe is read at once.
+        """
+        self.output.resume()
+        for _ in range(100):
+            os.write(self.writing, b"x" * 131072)
+            self.reactor.events()
+        self.assertEqual(len(self.heard[-1]), 131072)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_hurry(self) -> None:
+        """
+        Who was given input is heard at once, however often that is.
+        """
+        self.output.resume()
+        for _ in range(100):
+            self.output.hurry()
+            self.assertEqual(self.lines(1), 1)
+        self.assertEqual(self.lines(100), 4)
+        self.output.hurry()
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.reactor.events()
+        self.assertEqual(self.heard[-1], b"line\n" * 96)
+
+    def test_pausedWhileItRests(self) -> None:
+        """
+        A stream that rests can be paused, read to its end, and closed.
+        """
+        for end in (OutputPipe.pause, OutputPipe.close):
+            self.setUp()
+            self.output.resume()
+            self.lines(10)
+            end(self.output)
+            self.assertEqual((self.reactor.getDelayedCalls(), self.reactor.readers), ([], []))
+        self.setUp()
+        self.output.resume()
+        self.lines(10)
+        os.close(self.writing)
+        self.output.drain()
+        self.assertEqual((b"".join(self.heard), self.ends), (b"line\n" * 10, 1))
+        self.assertEqual((self.reactor.getDelayedCalls(), self.reactor.readers), ([], []))
 
     def test_notEnlarged(self) -> None:
         """

@@ -193,6 +193,9 @@ class LaunchedProcess:
         """
         if not self._ended or self._pending is not None:
             self._input.write(data)
+            if self._begun:
+                for output in self._outputs:
+                    output.hurry()
 
     def endInput(self) -> None:
         """
