@@ -15,7 +15,6 @@ from twisted.internet.interfaces import (
     IProtocol,
     IPushProducer,
     IReactorFDSet,
-    IReactorSocket,
     IReactorTCP,
     IReactorTime,
     ITCPTransport,
@@ -426,7 +425,13 @@ class ILaunchReactor(IReactorTime, IReactorFDSet):
     """
 
 
-class ICallbackReactor(IReactorTime, IReactorSocket, IReactorFDSet):
+class IStreamReactor(IReactorTime, IReactorFDSet):
+    """
+    What connections of our own need of a reactor.
+    """
+
+
+class ICallbackReactor(IStreamReactor):
     """
     What the callback ports need of a reactor.
     """

@@ -38,7 +38,7 @@ _READ = Connection.bufferSize
 _MUCH_READ = 256 * 1024
 
 # SO_LINGER: on, for 0 seconds.
-_NO_LINGER = struct.pack("ii", 1, 0)
+NO_LINGER = struct.pack("ii", 1, 0)
 
 # The state of a listening socket in /proc/net/tcp (TCP_LISTEN of the kernel).
 _LISTEN = "0A"
@@ -234,4 +234,4 @@ def lingerNot(transport: ITCPTransport) -> None:
     """
     connection = _socketOf(transport)
     if connection is not None:
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)

@@ -35,6 +35,7 @@ from jobscheduler_tcp.interfaces import (
     IConfirmedTask,
     IDialReactor,
     ILaunchReactor,
+    IStreamReactor,
     ITaskConfirmation,
     ITaskProcess,
     ITaskReceiver,
@@ -166,7 +167,7 @@ class InterfacesTests(SynchronousTestCase):
         """
         No interface of ours is there for nobody; Twisted's reactor has what we ask of a reactor.
         """
-        reactor = {ILaunchReactor, ICallbackReactor, IDialReactor}
+        reactor = {ILaunchReactor, ICallbackReactor, IDialReactor, IStreamReactor}
         for interface in reactor:
             verifyClass(interface, EPollReactor, tentative=True)
         ours = {

@@ -5,11 +5,11 @@ L{jobscheduler_tcp.client.listening} without a network.
 from __future__ import annotations
 
 import socket
-from errno import EAGAIN, ECONNABORTED, EMFILE, ENOTCONN
+from errno import EAGAIN, ECONNABORTED, EMFILE, ENOSPC
 from typing import Any, cast
 
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
-from twisted.internet.protocol import Factory
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.task import Clock
 from twisted.logger import capturedLogs
 from twisted.python.failure import Failure
@@ -21,19 +21,20 @@ from jobscheduler_tcp.client.listening import ListeningSocket
 
 class Reactor(Clock):
     """
-    A clock that knows its readers, and whom it was given as a connection.
+    A clock that knows its readers.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.readers: list[object] = []
-        self.adopted: list[int] = []
         self.refuses = 0
 
     def addReader(self, reader: object) -> None:
         """
         Read.
         """
+        if self.refuses:
+            raise OSError(self.refuses, "refused")
         self.readers.append(reader)
 
     def removeReader(self, reader: object) -> None:
@@ -42,14 +43,6 @@ class Reactor(Clock):
         """
         if reader in self.readers:
             self.readers.remove(reader)
-
-    def adoptStreamConnection(self, descriptor: int, family: int, factory: Factory) -> None:
-        """
-        Have a connection.
-        """
-        if self.refuses:
-            raise OSError(self.refuses, "refused")
-        self.adopted.append(descriptor)
 
 
 class Callers:
@@ -61,6 +54,7 @@ class Callers:
 
     def __init__(self) -> None:
         self.error = 0
+        self.said = b""
         self.ends: list[socket.socket] = []
         self.closed = False
 
@@ -71,6 +65,7 @@ class Callers:
         if self.error:
             raise OSError(self.error, "no")
         ours, theirs = socket.socketpair()
+        theirs.send(self.said)
         self.ends += [ours, theirs]
         return ours, ("192.0.2.1", 4711)
 
@@ -94,6 +89,41 @@ class Callers:
         self.closed = True
 
 
+class Hearing(Protocol):
+    """
+    Write down what is heard.
+    """
+
+    def __init__(self) -> None:
+        self.heard = b""
+
+    def dataReceived(self, data: bytes) -> None:
+        """
+        Bytes.
+        """
+        self.heard += data
+
+
+class Taking(Factory):
+    """
+    Take who calls.
+    """
+
+    def __init__(self) -> None:
+        self.taken: list[Hearing] = []
+        self.wants = True
+
+    def buildProtocol(self, addr: object) -> Hearing | None:
+        """
+        One more.
+        """
+        if not self.wants:
+            return None
+        protocol = Hearing()
+        self.taken.append(protocol)
+        return protocol
+
+
 class ListeningSocketTests(SynchronousTestCase):
     """
     It takes who calls, and never turns round and round.
@@ -105,8 +135,9 @@ class ListeningSocketTests(SynchronousTestCase):
         """
         self.reactor = Reactor()
         self.callers = Callers()
+        self.factory = Taking()
         self.port = ListeningSocket(
-            cast(Any, self.reactor), cast(socket.socket, self.callers), cast(Any, Factory())
+            cast(Any, self.reactor), cast(socket.socket, self.callers), cast(Any, self.factory)
         )
         self.port.startListening()
         self.addCleanup(self.callers.hangUp)
@@ -120,10 +151,31 @@ class ListeningSocketTests(SynchronousTestCase):
 
     def test_accept(self) -> None:
         """
-        The reactor gets the connection, and we keep nothing of it.
+        Who calls is heard at once, and from then on.
         """
+        self.callers.said = b"hello"
         self.port.doRead()
-        self.assertEqual(len(self.reactor.adopted), 1)
+        [protocol] = self.factory.taken
+        self.assertEqual(protocol.heard, b"hello")
+        self.assertEqual(self.reactor.readers, [self.port, protocol.transport])
+        self.assertFalse(self.callers.ends[0].getblocking())
+
+    def test_notWanted(self) -> None:
+        """
+        Whom nobody wants is hung up on.
+        """
+        self.factory.wants = False
+        self.port.doRead()
+        self.assertEqual(self.callers.ends[0].fileno(), -1)
+
+    def test_notWatched(self) -> None:
+        """
+        The same if the reactor has no room, which is said.
+        """
+        self.reactor.refuses = ENOSPC
+        with capturedLogs() as events:
+            self.port.doRead()
+        self.assertEqual(len(events), 1)
         self.assertEqual(self.callers.ends[0].fileno(), -1)
 
     def test_goneAgain(self) -> None:
@@ -132,9 +184,6 @@ class ListeningSocketTests(SynchronousTestCase):
         """
         for self.callers.error in (EAGAIN, ECONNABORTED):
             self.port.doRead()
-        self.callers.error, self.reactor.refuses = 0, ENOTCONN
-        self.port.doRead()
-        self.assertEqual(self.callers.ends[0].fileno(), -1)
         self.assertEqual(self.reactor.readers, [self.port])
 
     def test_noDescriptor(self) -> None:

@@ -24,6 +24,7 @@ from twisted.python.failure import Failure
 from zope.interface import implementer
 
 from jobscheduler_tcp.interfaces import ICallbackReactor
+from jobscheduler_tcp.streams import Stream
 
 # Errors that the next attempt would meet again at once, and the seconds until
 # that: this process, or the system, has no descriptor or memory left.
@@ -94,21 +95,26 @@ class ListeningSocket:
         Somebody calls.
         """
         try:
-            connected, _ = self._socket.accept()
+            connected, address = self._socket.accept()
         except OSError as error:
             if error.errno in _SHORTAGE:
                 self._log.warn("A caller has to wait: {error}", error=error.strerror)
                 self._reactor.removeReader(self)
                 self._resting = self._reactor.callLater(_REST, self._goOn)
             return  # else it was nothing, or they have hung up
-        with connected:  # the reactor has a duplicate
-            connected.setblocking(False)
-            try:
-                self._reactor.adoptStreamConnection(
-                    connected.fileno(), connected.family, self._factory
-                )
-            except OSError as error:  # they have hung up, or there is no descriptor for it
-                self._log.debug("A caller is gone: {error}", error=error.strerror)
+        connected.setblocking(False)
+        protocol = self._factory.buildProtocol(None)
+        if protocol is None:
+            connected.close()
+            return
+        stream = Stream(self._reactor, connected, address)
+        try:
+            stream.begin(protocol)
+        except OSError as error:  # the reactor cannot watch so many
+            self._log.warn("A caller is dropped: {error}", error=error.strerror)
+            return
+        # Who calls us speaks first, and has done so.
+        stream.hear()
 
     def connectionLost(self, reason: Failure) -> None:
         """

@@ -12,7 +12,6 @@ import errno
 from abc import ABC, abstractmethod
 from os import strerror
 from secrets import token_bytes
-from typing import cast
 
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
@@ -20,7 +19,6 @@ from twisted.internet.interfaces import (
     IConnector,
     IDelayedCall,
     IPushProducer,
-    IReactorTCP,
     IReactorTime,
 )
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
@@ -30,9 +28,10 @@ from zope.interface import implementer
 
 from jobscheduler_tcp.channels import ConfirmationChannels
 from jobscheduler_tcp.conversation import Role
+from jobscheduler_tcp.dialing import dial
 from jobscheduler_tcp.errors import RemoteProtocolError
 from jobscheduler_tcp.heartbeat import Heart
-from jobscheduler_tcp.interfaces import IStreamTransport
+from jobscheduler_tcp.interfaces import IDialReactor, IStreamTransport
 from jobscheduler_tcp.messages import (
     CallerProof,
     Challenge,
@@ -41,7 +40,6 @@ from jobscheduler_tcp.messages import (
     ListenerProof,
 )
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.outlet import Output, outletOf
 from jobscheduler_tcp.proof import NONCE_SIZE, callerProof, isProof, listenerProof, selector
 from jobscheduler_tcp.sockets import settle
 
@@ -66,11 +64,9 @@ class Caller(Protocol, ABC):
     Prove ourselves to a client, and hear what it says.
 
     @ivar quiet: beats since the client was last heard.
-    @ivar outlet: where to write.
     """
 
     transport: IStreamTransport
-    outlet: Output
     _log = Logger()
 
     def __init__(self, factory: Dialer) -> None:
@@ -131,7 +127,6 @@ class Caller(Protocol, ABC):
         Ask the listener for its proof.
         """
         settle(self.transport)
-        self.outlet = cast(Output, self.transport)
         self._timer = self._factory.clock.callLater(PROOF_TIMEOUT, self._proofOverdue)
         self.transport.write(
             self._channels.say(0, Challenge(self._nonce, selector(self._factory.token)))
@@ -173,13 +168,13 @@ class Caller(Protocol, ABC):
         Hang up without a word.
         """
         self._closed = True
-        self.outlet.abortConnection()
+        self.transport.abortConnection()
 
     def beat(self) -> None:
         """
         Let the client know that we are here.
         """
-        self.outlet.write(self._channels.say(0, Heartbeat()))
+        self.transport.write(self._channels.say(0, Heartbeat()))
 
     def silent(self) -> None:
         """
@@ -212,12 +207,10 @@ class Caller(Protocol, ABC):
             raise RemoteProtocolError("its proof is wrong")
         self._stopTimer()
         proof = CallerProof(callerProof(factory.token, *both, factory.subject))
-        # Its proof answers all that we wrote: nothing waits in the transport.
-        self.outlet = outletOf(self.transport)
-        self.outlet.write(self._channels.say(0, proof) + self.firstWords())
+        self.transport.write(self._channels.say(0, proof) + self.firstWords())
         factory.taken()
         factory.heart.add(self)
-        self.outlet.registerProducer(self, True)
+        self.transport.registerProducer(self, True)
         self.proven()
 
     def _proofOverdue(self) -> None:
@@ -272,12 +265,12 @@ class Dialer(ClientFactory, ABC):
     # ---------------------------------------------------------------- the dial
 
     def dial(
-        self, reactor: IReactorTCP, host: str, port: int, timeout: float = CONNECT_TIMEOUT
+        self, reactor: IDialReactor, host: str, port: int, timeout: float = CONNECT_TIMEOUT
     ) -> None:
         """
         Call the client.
         """
-        reactor.connectTCP(host, port, self, timeout)
+        dial(reactor, host, port, self, timeout)
 
     def startedConnecting(self, connector: IConnector) -> None:
         """
@@ -307,13 +300,6 @@ class Dialer(ClientFactory, ABC):
             self.failed(Reason.REJECTED_CAPACITY, text, number)
         else:  # unreachable, prohibited, silence: something lets nothing through
             self.failed(Reason.CALLBACK_FILTERED, text, number)
-
-    def clientConnectionLost(self, connector: IConnector, reason: Failure) -> None:
-        """
-        The connection is closed. Twisted leaves both of its ends knowing each
-        other.
-        """
-        connector.transport = None  # type: ignore[attr-defined]  # as it is when a dial failed
 
     def abort(self) -> None:
         """

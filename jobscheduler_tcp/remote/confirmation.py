@@ -126,8 +126,8 @@ class ConfirmationProtocol(Caller):
         # listened on again and again.
         self._closed = True
         self._factory.heart.remove(self)
-        self.outlet.unregisterProducer()
-        self.outlet.loseConnection()
+        self.transport.unregisterProducer()
+        self.transport.loseConnection()
         self.confirmed.endAcknowledged()
 
     # ----------------------------------------------------- what is said of the task
@@ -137,7 +137,7 @@ class ConfirmationProtocol(Caller):
         Confirm the start.
         """
         if not self._closed:
-            self.outlet.write(self._channels.say(CHANNEL, message))
+            self.transport.write(self._channels.say(CHANNEL, message))
 
     def output(self, stream: Stream, data: bytes) -> None:
         """
@@ -155,7 +155,7 @@ class ConfirmationProtocol(Caller):
         Tell the client how much of its input was taken, so that it may send more.
         """
         if not self._closed and not self._ending:
-            self.outlet.write(self._channels.say(CHANNEL, InputTaken(offset)))
+            self.transport.write(self._channels.say(CHANNEL, InputTaken(offset)))
 
     def taskEnded(self, message: TaskEnded) -> None:
         """
@@ -181,11 +181,13 @@ class ConfirmationProtocol(Caller):
             else:
                 waiting.popleft()
             # A transport takes nothing but bytes; of those no copy is made.
-            self.outlet.writeSequence([channels.outputHeader(CHANNEL, stream, size), bytes(data)])
+            self.transport.writeSequence(
+                [channels.outputHeader(CHANNEL, stream, size), bytes(data)]
+            )
             room -= size
         if self._end is not None and not waiting:
             end, self._end = self._end, None
-            self.outlet.write(channels.say(CHANNEL, end))
+            self.transport.write(channels.say(CHANNEL, end))
         self._balance(room)
 
     def _balance(self, room: int) -> None:

@@ -11,9 +11,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IDelayedCall
 from zope.interface import implementer
 
+from jobscheduler_tcp.endofturn import endOfTurn
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     ILaunchReactor,
@@ -58,7 +58,6 @@ class LaunchedProcess:
         "_pending",
         "_reactor",
         "_receiver",
-        "_turn",
         "_watch",
         "grace",
         "script",
@@ -90,7 +89,6 @@ class LaunchedProcess:
         # The kills of a process that is being started; None of any other.
         self._pending: list[tuple[int, float, Deferred[KillReport]]] | None = None
         self._drain: Drain | None = None
-        self._turn: IDelayedCall | None = None
 
     def expect(self) -> None:
         """
@@ -133,7 +131,7 @@ class LaunchedProcess:
         """
         self._input = InputPipe(self._reactor, -1, self._receiver.inputTaken)
         self._run(execution)
-        self._turn = self._reactor.callLater(0, self._begin)
+        endOfTurn(self._reactor).call(self._reactor, self._begin)
 
     def _run(self, execution: Execution, watch: ReportedExit | None = None) -> None:
         reactor = self._reactor
@@ -226,7 +224,8 @@ class LaunchedProcess:
             self._finish()
 
     def _begin(self) -> None:
-        self._turn = None
+        if self._ended:
+            return  # it was given up meanwhile
         self._begun = True
         self._watch.start()
         if not self._paused:
@@ -255,17 +254,18 @@ class LaunchedProcess:
 
     def _streamEnded(self) -> None:
         if self._exited and all(output.closed for output in self._outputs):
-            self._turn = self._reactor.callLater(0, self._finish)
+            endOfTurn(self._reactor).call(self._reactor, self._finish)
 
     def _exitNoticed(self) -> None:
         self._family.reaped = self._watch.reaped
-        self._turn = self._reactor.callLater(0, self._drainOutput)
+        endOfTurn(self._reactor).call(self._reactor, self._drainOutput)
 
     def _drainOutput(self) -> None:
         """
         Most processes leave an end of file behind and are over now.
         """
-        self._turn = None
+        if self._ended:
+            return
         for output in self._outputs:
             output.drain()
         self._outputIsRead()
@@ -290,8 +290,8 @@ class LaunchedProcess:
             self._finish()
 
     def _finish(self) -> None:
-        if self._turn is not None and self._turn.active():
-            self._turn.cancel()
+        if self._ended:
+            return
         if self._drain is not None:
             self._drain.hold()
         note = self._note()

@@ -100,7 +100,7 @@ class StandingConfirmation(Caller):
         """
         Say something short, before all output that waits.
         """
-        self.outlet.write(self._channels.say(channel, message))
+        self.transport.write(self._channels.say(channel, message))
 
     def room(self, channel: int) -> int:
         """
@@ -113,7 +113,7 @@ class StandingConfirmation(Caller):
         Write a frame of output.
         """
         header = self._channels.outputHeader(channel, stream, len(data))
-        self.outlet.writeSequence([header, data])
+        self.transport.writeSequence([header, data])
 
     def drop(self, channel: int) -> None:
         """

@@ -5,17 +5,36 @@ sockets, or in memory.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, cast
 
+from twisted.internet import reactor as installed
 from twisted.internet.defer import Deferred, DeferredList
-from twisted.internet.interfaces import IListeningPort, IPushProducer
-from twisted.internet.protocol import ClientFactory, Factory, Protocol, connectionDone
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import (
+    IConnector,
+    IDelayedCall,
+    IListeningPort,
+    IPushProducer,
+    IReactorTime,
+)
+from twisted.internet.protocol import (
+    ClientFactory,
+    Protocol,
+    ServerFactory,
+    connectionDone,
+)
 from twisted.internet.task import deferLater
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from jobscheduler_tcp.client.listening import adopt
+from jobscheduler_tcp.dialing import Call
+from jobscheduler_tcp.interfaces import ICallbackReactor
+from jobscheduler_tcp.sockets import listeningSocket
 from jobscheduler_tcp.testing import MemoryHost, MemoryTransport
+
+reactor = cast(ICallbackReactor, installed)
 
 LOOPBACK = "127.0.0.1"
 # Seconds; long enough for a packet on the loopback of a busy machine.
@@ -141,7 +160,7 @@ class Callers(ClientFactory):
         self.failed.callback((type(error).__name__, getattr(error, "osError", None), str(error)))
 
 
-class Listeners(Factory):
+class Listeners(ServerFactory):
     """
     Listen for one person.
     """
@@ -156,6 +175,59 @@ class Listeners(Factory):
         There is but one.
         """
         return self.person
+
+
+@implementer(IReactorTime)
+class StreamWorld:
+    """
+    The reactor, with connections of our own.
+    """
+
+    def seconds(self) -> float:
+        """
+        See C{IReactorTime}.
+        """
+        return reactor.seconds()
+
+    def callLater(
+        self, delay: float, callable: Callable[..., Any], *args: object, **kwargs: object
+    ) -> IDelayedCall:
+        """
+        See C{IReactorTime}.
+        """
+        return reactor.callLater(delay, callable, *args, **kwargs)
+
+    def getDelayedCalls(self) -> Sequence[IDelayedCall]:
+        """
+        See C{IReactorTime}.
+        """
+        return reactor.getDelayedCalls()
+
+    def listenTCP(
+        self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        """
+        See C{IReactorTCP}.
+        """
+        try:
+            return adopt(reactor, listeningSocket(interface, port, backlog), factory)
+        except OSError as error:
+            raise CannotListenError(interface, port, error) from error
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory,
+        timeout: float = 30,
+        bindAddress: None = None,
+    ) -> IConnector:
+        """
+        See C{IReactorTCP}.
+        """
+        call = Call(reactor, host, port, factory, timeout)
+        call.connect()
+        return call
 
 
 class Stage:

@@ -1,7 +1,7 @@
 """
-L{jobscheduler_tcp.testing} against reality: each story is told in memory, with
-and without latency, and on Twisted's reactor with sockets of the kernel, and must
-end the same way.
+L{jobscheduler_tcp.testing} and L{jobscheduler_tcp.streams} against reality: each story
+is told in memory, with and without latency, and with sockets of the kernel, which are
+Twisted's transports or our streams, and must end the same way.
 """
 
 from __future__ import annotations
@@ -27,16 +27,19 @@ from tests.integration.stage import (
     Pulling,
     Pushing,
     Stage,
+    StreamWorld,
 )
 
 Case = TypeVar("Case", bound=TestCase)
 
 
 def inBothWorlds(
-    story: Callable[[Case, Stage], Awaitable[object]],
+    story: Callable[[Case, Stage], Awaitable[object]], streams: bool = False
 ) -> Callable[[Case], Awaitable[None]]:
     """
-    Make a test of a story: what it returns must be the same in both worlds.
+    Make a test of a story: what it returns must be the same in memory and in reality.
+
+    @param streams: whether it must be the same with our streams.
     """
 
     async def tell(case: Case, world: MemoryHost) -> object:
@@ -50,6 +53,8 @@ def inBothWorlds(
     @functools.wraps(story)
     async def test(case: Case) -> None:
         onReactor = await tell(case, cast(MemoryHost, reactor))
+        if streams:
+            case.assertEqual(await tell(case, cast(MemoryHost, StreamWorld())), onReactor)
         for latency in (0.0, MOMENT / 20):
             network = MemoryNetwork()
             network.latency = latency
@@ -62,12 +67,21 @@ def inBothWorlds(
     return test
 
 
+def inAllWorlds(
+    story: Callable[[Case, Stage], Awaitable[object]],
+) -> Callable[[Case], Awaitable[None]]:
+    """
+    The same with our streams.
+    """
+    return inBothWorlds(story, streams=True)
+
+
 class EndTests(TestCase):
     """
     How connections end.
     """
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_serverCloses(self, stage: Stage) -> object:
         """
         What was written before C{loseConnection}, and at the same turn after it, arrives;
@@ -78,7 +92,7 @@ class EndTests(TestCase):
         stage.server.transport.write(b"bye")
         return await stage.bothOver()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_clientCloses(self, stage: Stage) -> object:
         """
         Closing twice is closing once, and what comes after the end does nothing.
@@ -90,7 +104,7 @@ class EndTests(TestCase):
         stage.client.transport.abortConnection()
         return stage.ends()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_serverAborts(self, stage: Stage) -> object:
         """
         After C{abortConnection} the one end was aborted, and the other's is lost.
@@ -99,7 +113,7 @@ class EndTests(TestCase):
         stage.client.transport.write(b"hello")
         return await stage.bothOver()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_abortDropsWhatWasWritten(self, stage: Stage) -> object:
         """
         What was written at the turn of C{abortConnection} is not sent, and nobody is
@@ -111,7 +125,7 @@ class EndTests(TestCase):
         await stage.bothOver()
         return seen, stage.ends()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_abortWhileClosing(self, stage: Stage) -> object:
         """
         An end that cannot send all before it closes can be aborted meanwhile.
@@ -127,7 +141,7 @@ class EndTests(TestCase):
         await stage.server.over
         return seen, stage.client.reason, stage.server.reason
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_bothClose(self, stage: Stage) -> object:
         """
         When both close, both are done.
@@ -136,7 +150,7 @@ class EndTests(TestCase):
         stage.server.transport.loseConnection()
         return await stage.bothOver()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_halfClose(self, stage: Stage) -> object:
         """
         After C{loseWriteConnection} a peer that is not made for it closes.
@@ -147,7 +161,7 @@ class EndTests(TestCase):
         await stage.bothOver()
         return stage.server.reason, stage.client.reason
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_serverFails(self, stage: Stage) -> object:
         """
         A protocol that fails to hear loses its connection with its own exception.
@@ -156,7 +170,7 @@ class EndTests(TestCase):
         stage.client.transport.write(b"hello")
         return await stage.bothOver()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_closesWithSomethingUnread(self, stage: Stage) -> object:
         """
         Closing with something unread is an end like another to a peer that reads.
@@ -167,7 +181,7 @@ class EndTests(TestCase):
         stage.server.transport.loseConnection()
         return await stage.bothOver()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_writesToOneThatClosed(self, stage: Stage) -> object:
         """
         Who does not read finds out that its peer has closed when it writes.
@@ -183,7 +197,7 @@ class EndTests(TestCase):
         await stage.client.over
         return seen, stage.ends()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_pausedAndReset(self, stage: Stage) -> object:
         """
         Who does not read finds out of a reset when it reads again, after what came
@@ -199,7 +213,7 @@ class EndTests(TestCase):
         await stage.server.over
         return seen, stage.ends()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_pausedAndResetAndWrites(self, stage: Stage) -> object:
         """
         Who does not read finds out of a reset when it writes.
@@ -211,7 +225,7 @@ class EndTests(TestCase):
         await stage.server.over
         return stage.ends()
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_pausedAndClosed(self, stage: Stage) -> object:
         """
         Who does not read finds out of the end when it reads again.
@@ -232,7 +246,7 @@ class FlowTests(TestCase):
     How bytes flow.
     """
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_backpressure(self, stage: Stage) -> object:
         """
         A producer is paused while the peer does not read, and nothing is lost.
@@ -250,7 +264,7 @@ class FlowTests(TestCase):
         whole = stage.server.heard == Pushing.piece * pieces
         return held, whole, producer.stopped, stage.client.reason, stage.server.reason
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_pulls(self, stage: Stage) -> object:
         """
         A pull producer is asked until it has nothing more, and only then the
@@ -262,7 +276,7 @@ class FlowTests(TestCase):
         await stage.bothOver()
         return len(stage.server.heard), producer.stopped, stage.client.reason
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_producerIsStopped(self, stage: Stage) -> object:
         """
         There is one producer at a time, and it is stopped when the connection ends.
@@ -280,7 +294,7 @@ class FlowTests(TestCase):
         stage.client.transport.registerProducer(late, True)
         return refused, producer.stopped, late.stopped
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_wrongTypes(self, stage: Stage) -> object:
         """
         Only C{bytes} can be written.
@@ -295,7 +309,7 @@ class FlowTests(TestCase):
         await stage.server.spoken
         return seen, stage.server.heard
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_addresses(self, stage: Stage) -> object:
         """
         Each end knows both addresses.
@@ -308,7 +322,7 @@ class FlowTests(TestCase):
             type(client.getHost()).__name__,
         )
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_noDelay(self, stage: Stage) -> object:
         """
         What is set is set.
@@ -325,7 +339,7 @@ class PortTests(TestCase):
     How calls are taken.
     """
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_portIsTaken(self, stage: Stage) -> object:
         """
         Two cannot listen on one port.
@@ -337,7 +351,7 @@ class PortTests(TestCase):
             return error.port == number, error.interface, error.socketError.errno
         return "it is not"
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_portIsTakenByOutgoing(self, stage: Stage) -> object:
         """
         Nobody can listen on a port that an outgoing connection has.
@@ -349,7 +363,7 @@ class PortTests(TestCase):
             return error.socketError.errno
         return "it is not"
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_portIsFreeWhileItsConnectionLives(self, stage: Stage) -> object:
         """
         A port is free again when its listener stops; what it accepted lives on.
@@ -363,7 +377,7 @@ class PortTests(TestCase):
         await stage.stop(again)
         return stage.server.heard
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_refused(self, stage: Stage) -> object:
         """
         Where nobody listens, calls are refused.
@@ -373,7 +387,7 @@ class PortTests(TestCase):
         stage.world.connectTCP(LOOPBACK, stage.server.transport.getHost().port, factory)
         return await factory.failed
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_nobodyIsBuilt(self, stage: Stage) -> object:
         """
         A factory that builds no protocol for a caller hangs up.
@@ -385,7 +399,7 @@ class PortTests(TestCase):
         await stage.stop(port)
         return caller.reason
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_callerIsNotBuilt(self, stage: Stage) -> object:
         """
         A factory that builds no protocol for its own call hangs up.
@@ -400,7 +414,7 @@ class PortTests(TestCase):
     @inBothWorlds
     async def test_connectingIsStopped(self, stage: Stage) -> object:
         """
-        A call can be given up.
+        A call can be given up. One of ours is taken before that, on this machine.
         """
         factory = Callers(Person())
         port = stage.port.getHost().port
@@ -409,7 +423,7 @@ class PortTests(TestCase):
         destination = cast(IPv4Address, connector.getDestination())
         return await factory.failed, destination.port == port
 
-    @inBothWorlds
+    @inAllWorlds
     async def test_endpoints(self, stage: Stage) -> object:
         """
         Twisted's endpoints work.

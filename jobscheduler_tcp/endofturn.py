@@ -1,0 +1,83 @@
+"""
+The end of a turn of the reactor: what was put off until then is done at once, before
+the reactor looks for what has happened meanwhile.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+from weakref import WeakKeyDictionary
+
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+
+class Writing(Protocol):
+    """
+    A connection to which something was written.
+    """
+
+    def flush(self) -> None:
+        """
+        Send it. Must not raise.
+        """
+
+
+class EndOfTurn:
+    """
+    What is put off until the end of the turn of one reactor: calls first, and then
+    what was written, so that the words of all of them leave together.
+    """
+
+    __slots__ = ("__weakref__", "_armed", "_calls", "_writing")
+
+    _log = Logger()
+
+    def __init__(self) -> None:
+        self._calls: list[Callable[[], object]] = []
+        self._writing: list[Writing] = []
+        self._armed = False
+
+    def call(self, reactor: IReactorTime, later: Callable[[], object]) -> None:
+        """
+        Call something that shall not be called from where we are.
+        """
+        self._calls.append(later)
+        if not self._armed:
+            self._armed = True
+            reactor.callLater(0, self._end)
+
+    def flush(self, reactor: IReactorTime, writing: Writing) -> None:
+        """
+        Flush a connection; once is enough.
+        """
+        self._writing.append(writing)
+        if not self._armed:
+            self._armed = True
+            reactor.callLater(0, self._end)
+
+    def _end(self) -> None:
+        for call in self._calls:  # which may put off more
+            try:
+                call()
+            except Exception:
+                self._log.failure("What was put off failed")
+        self._calls.clear()
+        self._armed = False
+        writing, self._writing = self._writing, []
+        for each in writing:
+            each.flush()
+
+
+_ends: WeakKeyDictionary[IReactorTime, EndOfTurn] = WeakKeyDictionary()
+
+
+def endOfTurn(reactor: IReactorTime) -> EndOfTurn:
+    """
+    @return: the one of that reactor.
+    """
+    end = _ends.get(reactor)
+    if end is None:
+        end = _ends[reactor] = EndOfTurn()
+    return end
