@@ -131,7 +131,7 @@ class JobCore(JobHands):
         """
         self.place = None
         if not self.deadline:
-            self.setTimer(self.means.startTimeout)
+            self.setStartTimer()
         if self.processClass.speaks is Dialect.CLASSIC:
             try:
                 if self.processClass.callback.pinned:

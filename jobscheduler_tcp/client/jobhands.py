@@ -18,6 +18,7 @@ from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.classictask import ClassicListener
 from jobscheduler_tcp.client.comingback import ComingBack
 from jobscheduler_tcp.client.connection import CommandConnection
+from jobscheduler_tcp.client.deadlines import Deadlines
 from jobscheduler_tcp.client.hearing import Hearing
 from jobscheduler_tcp.client.jobinputs import JobInputs, JobListener
 from jobscheduler_tcp.client.means import Means
@@ -169,7 +170,7 @@ class JobHands:
         self.comingBack: ComingBack | None = None
         self.givenUp = False
         self._owner: JobOwner | None = owner
-        self._timer: IDelayedCall | None = None
+        self._timer: IDelayedCall | Deadlines | None = None
         self._tried: tuple[CallbackMode, ...] = ()
         self._blocked: Outcome | None = None  # why the first of them did not work
         self._retried = self._retrying = self._parted = False
@@ -269,7 +270,7 @@ class JobHands:
         The remote will tell of the start, or of the end.
         """
         self.answered = True
-        self.setTimer(self.means.startTimeout)
+        self.setStartTimer()
 
     def giveUp(self) -> None:
         """
@@ -326,17 +327,30 @@ class JobHands:
         Be overdue then.
         """
         self.stopTimer()
-        self._timer = self.means.clock.callLater(seconds, self._overdue)
+        self._timer = self.means.clock.callLater(seconds, self.overdue)
+
+    def setStartTimer(self) -> None:
+        """
+        Be overdue when a start has to be confirmed.
+        """
+        self.stopTimer()
+        self._timer = self.means.starting
+        self._timer.add(self)
 
     def stopTimer(self) -> None:
         """
         Not be overdue any more.
         """
         timer, self._timer = self._timer, None
-        if timer is not None:
+        if isinstance(timer, Deadlines):
+            timer.remove(self)
+        elif timer is not None:
             timer.cancel()
 
-    def _overdue(self) -> None:
+    def overdue(self) -> None:
+        """
+        The time is over.
+        """
         self._timer = None
         self.inputs.overdue()
 

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 from jobscheduler_tcp.channels import WINDOW
 from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT
+from jobscheduler_tcp.client.deadlines import Deadlines
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.standings import Standings
 from jobscheduler_tcp.client.strangers import Strangers
@@ -33,6 +34,7 @@ class Means:
     @ivar classic: the command connections of classic tasks that are not closed.
     @ivar lasting: what a remote does with tasks whose client is gone, unless a
         job says otherwise.
+    @ivar starting: the jobs whose start is to be confirmed in C{startTimeout}.
     @ivar standings: the confirmation connections that carry many tasks.
     """
 
@@ -46,6 +48,7 @@ class Means:
     lasting: Lasting = field(default_factory=Lasting)
     numbers: Iterator[int] = field(default_factory=lambda: count(1))
     classic: set[ClassicCommandConnection] = field(default_factory=set)
+    starting: Deadlines = field(init=False)
     standings: Standings = field(init=False)
 
     def __post_init__(self) -> None:
@@ -54,3 +57,4 @@ class Means:
         """
         standings = Standings(self.clock, self.ports, self.heart, self.strangers, self.window)
         object.__setattr__(self, "standings", standings)  # as a frozen dataclass does it
+        object.__setattr__(self, "starting", Deadlines(self.clock, self.startTimeout))

@@ -1,0 +1,97 @@
+"""
+Tests for L{jobscheduler_tcp.client.deadlines}.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from twisted.internet.task import Clock
+from twisted.trial.unittest import SynchronousTestCase
+
+from jobscheduler_tcp.client.deadlines import Deadlines
+
+
+class Patient:
+    """
+    Who waits.
+    """
+
+    def __init__(self, name: str, told: list[str], then: Callable[[], object] = str) -> None:
+        self.name = name
+        self.told = told
+        self.then = then
+
+    def overdue(self) -> None:
+        """
+        It is over.
+        """
+        self.told.append(self.name)
+        self.then()
+
+
+class DeadlinesTests(SynchronousTestCase):
+    def setUp(self) -> None:
+        """
+        Everybody waits ten seconds.
+        """
+        self.clock = Clock()
+        self.deadlines = Deadlines(self.clock, 10)
+        self.told: list[str] = []
+
+    def test_eachInTime(self) -> None:
+        """
+        Each is told when its own time is over, by one timer.
+        """
+        for name in ("first", "second", "third"):
+            self.deadlines.add(Patient(name, self.told))
+            self.clock.advance(0.3)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(9.05)
+        self.assertEqual(self.told, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.told, ["first"])
+        self.clock.pump([0.3])
+        self.assertEqual(self.told, ["first", "second"])
+        self.clock.pump([0.3])
+        self.assertEqual(self.told, ["first", "second", "third"])
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_removed(self) -> None:
+        """
+        Who is removed is told nothing; while there is nobody, there is no timer.
+        """
+        one, other = Patient("one", self.told), Patient("other", self.told)
+        self.deadlines.add(one)
+        self.deadlines.add(other)
+        self.deadlines.remove(one)
+        self.deadlines.remove(one)
+        self.deadlines.remove(other)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.clock.advance(5)
+        self.deadlines.add(one)
+        self.clock.advance(5)
+        self.assertEqual(self.told, [])
+        self.clock.advance(5)
+        self.assertEqual(self.told, ["one"])
+
+    def test_meanwhile(self) -> None:
+        """
+        Who is told may wait anew, or have others not wait any more; one who fails
+        is logged.
+        """
+        last = Patient("last", self.told)
+
+        def again() -> None:
+            self.deadlines.add(first)
+            self.deadlines.remove(last)
+
+        first = Patient("first", self.told, again)
+        broken = Patient("broken", self.told, lambda: 1 // 0)
+        for each in (first, broken, last):
+            self.deadlines.add(each)
+        self.clock.advance(10)
+        self.assertEqual(self.told, ["first", "broken"])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.clock.advance(10)
+        self.assertEqual(self.told, ["first", "broken", "first"])
