@@ -91,11 +91,15 @@ def latin(pairs: Pairs) -> Pairs:
 
     @raise NotExpressible: ISO-8859-1 has not all of their characters.
     """
+    if "".join([name + value for name, value in pairs]).isascii():
+        return pairs
     return tuple((_latin(name), _latin(value)) for name, value in pairs)
 
 
 def _latin(text: str) -> str:
     # What were bytes in the first place (surrogates) are bytes again.
+    if text.isascii():
+        return text
     try:
         return text.encode("latin-1", "surrogateescape").decode("latin-1")
     except UnicodeEncodeError as error:

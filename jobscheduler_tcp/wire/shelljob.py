@@ -20,7 +20,7 @@ from jobscheduler_tcp.wire.documents import (
     isCarried,
     parse,
 )
-from jobscheduler_tcp.wire.variants import EMPTY, VT, Array, Variant, bstr
+from jobscheduler_tcp.wire.variants import EMPTY, VT, Array, Variant
 
 _PROLOG = '<?xml version="1.0" encoding="ISO-8859-1"?>\n'
 # The array of construct has room for 18 elements and 8 for each monitor (5.3).
@@ -33,6 +33,7 @@ STATE_TEXT_SIZE = 100  # protocol document 8.1
 # The documents as the engines write them, of characters that need no other
 # spelling. A parser takes ten times as long; it has all others.
 _PLAIN = r"[ !#-%'-;=?-\xff]*"
+_NOT_PLAIN = re.compile(r"[^ !#-%'-;=?-\xff]")
 _VARIABLE = re.compile(f'<variable name="({_PLAIN})" value="({_PLAIN})"/>')
 _VARIABLES = re.compile(
     re.escape(_PROLOG)
@@ -125,7 +126,7 @@ def encodeConstruct(job: ShellJob) -> tuple[Variant, ...]:
     ]
     if job.prefix is not None:
         texts.append(f"process.shell_variable_prefix={job.prefix}")
-    elements = [bstr(text) for text in texts]
+    elements = [Variant(VT.BSTR, text) for text in texts]
     return tuple(elements + [EMPTY] * (CONSTRUCT_SIZE - len(elements)))
 
 
@@ -177,7 +178,10 @@ def encodeVariables(
     count = f'count="{len(variables)}" estimated_byte_count="{_estimate(variables)}"'
     if not variables:
         return f"{_PROLOG}<{root} {count}/>\n"
-    inner = "".join(_variable(name, value) for name, value in variables)
+    if _NOT_PLAIN.search("".join([name + value for name, value in variables])) is None:
+        inner = "".join([f'<variable name="{name}" value="{value}"/>' for name, value in variables])
+    else:
+        inner = "".join([_variable(name, value) for name, value in variables])
     return f"{_PROLOG}<{root} {count}>{inner}</{root}>\n"
 
 
@@ -321,9 +325,6 @@ def _attribute(name: str, text: str) -> str:
 
 
 def _variable(name: str, text: str) -> str:
-    plain = f'<variable name="{name}" value="{text}"/>'
-    if _VARIABLE.fullmatch(plain) is not None:
-        return plain
     value = _attribute("value", text)
     if not isCarried(text):
         # Bytes that XML cannot carry travel as their digits (5.5).
@@ -334,8 +335,4 @@ def _variable(name: str, text: str) -> str:
 def _estimate(variables: tuple[tuple[str, str], ...]) -> int:
     # Found by comparing 15 sets that real engines wrote: each string counts as
     # it would lie in their memory, in blocks of 8 bytes.
-    return sum(25 + 2 * _block(len(name)) + _block(len(value)) for name, value in variables)
-
-
-def _block(size: int) -> int:
-    return -(-(size + 5) // 8) * 8
+    return sum([25 + (len(name) + 12) // 8 * 16 + (len(v) + 12) // 8 * 8 for name, v in variables])

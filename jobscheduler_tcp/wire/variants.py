@@ -65,6 +65,8 @@ _DISPATCH: Final = 9
 _BOOL: Final = 11
 _VARIANT: Final = 12
 
+_NO_VALUE = _INT32.pack(_EMPTY)
+
 # The types whose values are numbers, as they stand behind their type.
 _FORMS = {
     int(vt): Struct(f">{letter}")
@@ -212,6 +214,8 @@ def variantBytes(variant: Variant) -> bytes:
     if vt == _BSTR:
         data: bytes = value.encode("latin-1", "replace")
         return _PAIR.pack(_BSTR, len(data)) + data
+    if vt == _EMPTY:
+        return _NO_VALUE
     if isinstance(variant, Written):
         return variant.data
     write = _WRITERS.get(vt)
@@ -228,6 +232,20 @@ def _doubleBytes(value: float) -> bytes:
     return b"s" + bytes([len(text)]) + text
 
 
+def _variantsBytes(array: object) -> bytes:
+    if not isinstance(array, Array) or array.type != VT.VARIANT:
+        raise LocalProtocolError(f"Z-REMOTE-108  {array!r} is no array of variants")
+    parts = [_ARRAY.pack(1, array.features, len(array.items), 0, _VARIANT)]
+    for item in array.items:
+        if item.type == _BSTR:  # as in variantBytes
+            data = item.value.encode("latin-1", "replace")
+            parts.append(_PAIR.pack(_BSTR, len(data)))
+            parts.append(data)
+        else:
+            parts.append(variantBytes(item))
+    return b"".join(parts)
+
+
 def _arrayBytes(array: object, vt: int, items: Callable[[Any], bytes]) -> bytes:
     if not isinstance(array, Array) or array.type != vt:
         raise LocalProtocolError(f"Z-REMOTE-108  {array!r} is no array of the type {vt}")
@@ -238,12 +256,11 @@ def _arrayBytes(array: object, vt: int, items: Callable[[Any], bytes]) -> bytes:
 
 _WRITERS: dict[int, Callable[[Any], bytes]] = {
     **{vt: form.pack for vt, form in _FORMS.items()},
-    VT.EMPTY: lambda value: b"",
     VT.NULL: lambda value: b"",
     VT.BOOL: lambda value: b"\1" if value else b"\0",
     **dict.fromkeys((VT.R4, VT.R8, VT.DATE), _doubleBytes),
     **dict.fromkeys((VT.DISPATCH, VT.UNKNOWN), referenceBytes),
-    VT.ARRAY + VT.VARIANT: lambda value: _arrayBytes(value, VT.VARIANT, variantBytes),
+    VT.ARRAY + VT.VARIANT: _variantsBytes,
     VT.ARRAY + VT.BSTR: lambda value: _arrayBytes(value, VT.BSTR, stringBytes),
     VT.ARRAY + VT.UI1: lambda value: _arrayBytes(value, VT.UI1, bytes),
 }
