@@ -31,11 +31,11 @@ from jobscheduler_tcp.messages import Stream
 _PIPE_SIZE = 64 * 1024
 _LARGE_PIPE_SIZE = 256 * 1024
 
-# A task that prints a line after the other would give both ends a turn of their
-# reactors for each, and be woken with every one. After a few pieces that are shorter
-# than that, as long as more than one comes in so many seconds, its pipe rests for as
-# long after each reading. A line that comes alone does not wait.
-_LITTLE = 4096
+# A task that prints line after line, or block after block, would give both ends a turn
+# of their reactors for each. After a few pieces shorter than half a pipe, as long as
+# more than one comes in so many seconds, its pipe rests for as long after each reading
+# that did not find it half full. A line that comes alone does not wait.
+_LITTLE = _PIPE_SIZE // 2
 _REST = 0.001
 _FEW = 4
 
@@ -196,7 +196,7 @@ class OutputPipe:
             self._ended()
             return
         size = len(data)
-        if size >= _PIPE_SIZE // 2 and self._size == _PIPE_SIZE:
+        if size >= _LITTLE and self._size == _PIPE_SIZE:
             self._enlarge()
         self._heard(self.stream, data)
         if size < self._size // 2:
