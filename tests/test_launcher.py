@@ -39,7 +39,7 @@ from jobscheduler_tcp.interfaces import (
 from jobscheduler_tcp.messages import Stream, Work
 from jobscheduler_tcp.remote import exits, program
 from jobscheduler_tcp.remote.drain import DRAIN_LIMIT, DRAIN_SILENCE
-from jobscheduler_tcp.remote.exits import POLL_INTERVAL, ExitWatch, ReportedExit
+from jobscheduler_tcp.remote.exits import AWAITED, POLL_INTERVAL, ExitWatch
 from jobscheduler_tcp.remote.kill import Killer
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
@@ -213,9 +213,9 @@ class OutputPipeTests(PipeTestCase):
         self.ends = 0
         self.onHearing: Callable[[], None] = lambda: None
         reading, self.writing = self.pipe()
-        self.output = OutputPipe(self.reactor, STDOUT, reading, self.hear, self.end)
+        self.output = OutputPipe(self.reactor, STDOUT, reading, self)
 
-    def hear(self, stream: Stream, data: bytes) -> None:
+    def outputHeard(self, stream: Stream, data: bytes) -> None:
         """
         Note output.
         """
@@ -223,7 +223,7 @@ class OutputPipeTests(PipeTestCase):
         self.heard.append(data)
         self.onHearing()
 
-    def end(self) -> None:
+    def outputEnded(self) -> None:
         """
         Count ends.
         """
@@ -608,7 +608,7 @@ class LaunchedProcessTests(PipeTestCase):
         self.assertEqual(self.process.descriptors, 3)
         reading, writing = self.pipe()
         execution = replace(self.execution, stdin=writing)
-        self.process.started(execution, ReportedExit(self.reactor, NOBODY))
+        self.process.started(execution, AWAITED)
         self.assertEqual(self.process.descriptors, 3)
         self.process.endInput()
         self.assertEqual(self.process.descriptors, 2)

@@ -9,6 +9,7 @@ import os
 import resource
 import sys
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime, IReadDescriptor
 from twisted.python.failure import Failure
@@ -163,66 +164,114 @@ class ExitWatch:
         return bool(pid)
 
 
-class ReportedExit:
+class Watch(Protocol):
     """
-    The end of a child of another process, which reports it: no descriptor is
-    needed to hear of it.
+    What is known of the end of a process.
 
-    @ivar exited: called once when the child has exited. Its number may belong to
-        somebody else then: who reports it has waited for it before.
-    @ivar reaped: whether it is.
+    @ivar descriptors: how many it takes.
+    @ivar reaped: whether it was waited for: its number may belong to somebody else.
     """
 
-    __slots__ = (
-        "_call",
-        "_clock",
-        "_identity",
-        "_pid",
-        "_reported",
-        "_watching",
-        "exited",
-        "reaped",
-    )
+    @property
+    def descriptors(self) -> int:
+        """
+        See above.
+        """
 
-    descriptors = 0
-
-    def __init__(self, clock: IReactorTime, pid: int) -> None:
-        self._clock = clock
-        self._pid = pid
-        self._reported: tuple[int, float, float, int] | None = None
-        self._watching = False
-        self._identity: tuple[int, int] | None = None
-        self._call: IDelayedCall | None = None
-        self.reaped = False
-        self.exited: Callable[[], None] = _nothing
+    @property
+    def reaped(self) -> bool:
+        """
+        See above.
+        """
 
     def start(self) -> None:
         """
         Watch.
         """
-        self._watching = True
-        if self.reaped:
-            self.exited()
 
     def stop(self) -> None:
         """
         Watch no more.
         """
-        self._watching = False
-        if self._call is not None:
-            self._call.cancel()
-            self._call = None
 
-    def report(self, status: int, user: float, system: float, resident: int) -> None:
+    def reap(self, note: str = "") -> ProcessExit:
         """
-        It has exited.
+        Tell how it ended.
         """
-        self._reported = status, user, system, resident
-        self._over()
 
-    def orphaned(self) -> None:
+
+class Awaited:
+    """
+    A child of another process, which will report its end: nothing has to be kept
+    for that, no descriptor either.
+    """
+
+    __slots__ = ()
+
+    descriptors = 0
+    reaped = False
+
+    def start(self) -> None:
         """
-        Nobody will report any more.
+        Somebody else watches.
+        """
+
+    def stop(self) -> None:
+        """
+        Nobody watches here.
+        """
+
+    def reap(self, note: str = "") -> ProcessExit:
+        """
+        It was not reported.
+        """
+        return _unknown("it lives", note)
+
+
+AWAITED = Awaited()
+
+
+class ReportedExit(Awaited):
+    """
+    What the other process reported. It waited for its child before: the number
+    may belong to somebody else.
+    """
+
+    __slots__ = ("_ending",)
+
+    reaped = True
+
+    def __init__(self, status: int, user: float, system: float, resident: int) -> None:
+        self._ending = status, user, system, resident
+
+    def reap(self, note: str = "") -> ProcessExit:
+        """
+        Tell how it ended.
+        """
+        return _known(*self._ending, note)
+
+
+class OrphanWatch:
+    """
+    A process that nobody will report on any more.
+
+    @param exited: called once when it is gone.
+    @ivar reaped: whether it is.
+    """
+
+    descriptors = 0
+
+    def __init__(self, clock: IReactorTime, pid: int, exited: Callable[[], None]) -> None:
+        self.reaped = False
+        self._clock = clock
+        self._pid = pid
+        self._exited = exited
+        self._identity: tuple[int, int] | None = None
+        self._call: IDelayedCall | None = None
+
+    def start(self) -> None:
+        """
+        Watch.
         """
         process = readProcess(self._pid)
         # It leads a session, as each task does: so it is no stranger.
@@ -232,13 +281,19 @@ class ReportedExit:
         else:
             self._over()
 
+    def stop(self) -> None:
+        """
+        Watch no more.
+        """
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
     def reap(self, note: str = "") -> ProcessExit:
         """
-        Tell how it ended.
+        How it ended is not known.
         """
-        if self._reported is None:
-            return _unknown("what started it was killed" if self.reaped else "it lives", note)
-        return _known(*self._reported, note)
+        return _unknown("what started it was killed" if self.reaped else "it lives", note)
 
     def _look(self) -> None:
         process = readProcess(self._pid)
@@ -250,14 +305,7 @@ class ReportedExit:
 
     def _over(self) -> None:
         self.reaped = True
-        if self._watching:
-            self.exited()
-
-
-def _nothing() -> None:
-    """
-    Nobody wants to know yet.
-    """
+        self._exited()
 
 
 def _known(status: int, user: float, system: float, resident: int, note: str) -> ProcessExit:

@@ -24,7 +24,7 @@ from jobscheduler_tcp.interfaces import (
 )
 from jobscheduler_tcp.messages import Stream
 from jobscheduler_tcp.remote.drain import Drain
-from jobscheduler_tcp.remote.exits import ExitWatch, ReportedExit
+from jobscheduler_tcp.remote.exits import ExitWatch, OrphanWatch, ReportedExit, Watch
 from jobscheduler_tcp.remote.kill import Family, Killer
 from jobscheduler_tcp.remote.pipes import InputPipe, OutputPipe
 from jobscheduler_tcp.remote.processes import PipeHolders
@@ -32,9 +32,9 @@ from jobscheduler_tcp.remote.program import Execution
 
 
 @implementer(ITaskProcess)
-class LaunchedProcess:
+class LaunchedProcess(Family):
     """
-    The process of one task.
+    The process of one task, head of its family.
 
     What closes several descriptors has a turn of the reactor for itself: in the
     midst of its events, the number of a closed descriptor could be given to a
@@ -48,7 +48,6 @@ class LaunchedProcess:
         "_drain",
         "_ended",
         "_exited",
-        "_family",
         "_holders",
         "_input",
         "_killer",
@@ -61,8 +60,9 @@ class LaunchedProcess:
         "_watch",
         "grace",
         "script",
-        "task",
     )
+
+    _watch: Watch
 
     def __init__(
         self,
@@ -74,7 +74,7 @@ class LaunchedProcess:
         *,
         over: Callable[[LaunchedProcess], None],
     ) -> None:
-        self.task = launch.task
+        super().__init__(launch.task, 0, reaped=True)
         self.grace = launch.work.grace
         self.script = ""
         self._receiver = receiver
@@ -89,24 +89,21 @@ class LaunchedProcess:
         # The kills of a process that is being started; None of any other.
         self._pending: list[tuple[int, float, Deferred[KillReport]]] | None = None
         self._drain: Drain | None = None
+        self._input: InputPipe | None = None  # most tasks are given none
 
     def expect(self) -> None:
         """
         Another process is starting it, and L{started} or L{notStarted} will tell.
         """
         self._pending = []
-        self._family = Family(self.task, 0, reaped=True)
-        self._input = InputPipe(self._reactor, -1, self._receiver.inputTaken)
 
-    def started(self, execution: Execution, watch: ReportedExit | None = None) -> None:
+    def started(self, execution: Execution, watch: Watch | None = None) -> None:
         """
         It was started, which its receiver hears now.
 
-        @param watch: by which its exit is reported; by default it is our child.
+        @param watch: how its end is noticed; by default it is our child.
         """
         pending, self._pending = self._pending, None
-        if watch is not None:
-            watch.exited = self._exitNoticed
         self._run(execution, watch)
         if self._watch.reaped and not pending:
             self._beginOver()
@@ -114,6 +111,22 @@ class LaunchedProcess:
             self._begin()
         for signal, grace, killed in pending or ():
             self.kill(signal, grace).chainDeferred(killed)
+
+    def exitReported(self, watch: ReportedExit) -> None:
+        """
+        It has exited.
+        """
+        if not self._ended:
+            self._watch = watch
+            self._exitNoticed()
+
+    def orphaned(self) -> None:
+        """
+        Nobody will report its end.
+        """
+        if not self._ended:
+            self._watch = OrphanWatch(self._reactor, self.main, self._exitNoticed)
+            self._watch.start()
 
     def notStarted(self, error: LaunchFailed) -> None:
         """
@@ -129,20 +142,19 @@ class LaunchedProcess:
         """
         The process runs. Its receiver hears of it in the next turn.
         """
-        self._input = InputPipe(self._reactor, -1, self._receiver.inputTaken)
         self._run(execution)
         endOfTurn(self._reactor).call(self._reactor, self._begin)
 
-    def _run(self, execution: Execution, watch: ReportedExit | None = None) -> None:
+    def _run(self, execution: Execution, watch: Watch | None = None) -> None:
         reactor = self._reactor
-        self._ended = False
-        self._family = Family(self.task, execution.pid)
+        self._ended = self.reaped = False
+        self.main = execution.pid
         self._watch = watch or ExitWatch(reactor, execution.pid, self._exitNoticed)
-        self._input.attach(execution.stdin)
-        heard, ended = self._heard, self._streamEnded
+        if execution.stdin >= 0:
+            self._inputPipe().attach(execution.stdin)
         self._outputs: tuple[OutputPipe, ...] = (
-            OutputPipe(reactor, Stream.STDOUT, execution.stdout, heard, ended),
-            OutputPipe(reactor, Stream.STDERR, execution.stderr, heard, ended),
+            OutputPipe(reactor, Stream.STDOUT, execution.stdout, self),
+            OutputPipe(reactor, Stream.STDERR, execution.stderr, self),
         )
 
     @property
@@ -154,14 +166,8 @@ class LaunchedProcess:
             return 3  # who starts it watches it: two pipes, and its input if it has any
         if self._ended:
             return 0
-        return 2 + (self._input.fileno() >= 0) + self._watch.descriptors
-
-    @property
-    def main(self) -> int:
-        """
-        The number of the main process, 0 if it may belong to somebody else.
-        """
-        return 0 if self._family.reaped else self._family.main
+        given = self._input is not None and self._input.fileno() >= 0
+        return 2 + given + self._watch.descriptors
 
     def pauseProducing(self) -> None:
         """
@@ -190,7 +196,7 @@ class LaunchedProcess:
         See L{ITaskProcess}.
         """
         if not self._ended or self._pending is not None:
-            self._input.write(data)
+            self._inputPipe().write(data)
             if self._begun:
                 for output in self._outputs:
                     output.hurry()
@@ -200,7 +206,14 @@ class LaunchedProcess:
         See L{ITaskProcess}.
         """
         if not self._ended or self._pending is not None:
-            self._input.end()
+            self._inputPipe().end()
+
+    def _inputPipe(self) -> InputPipe:
+        if self._input is None:
+            self._input = InputPipe(self._reactor, -1, self._receiver.inputTaken)
+            if self._begun:
+                self._input.start()
+        return self._input
 
     def kill(self, signal: int, grace: float) -> Deferred[KillReport]:
         """
@@ -212,7 +225,7 @@ class LaunchedProcess:
             return killed
         if self._ended:
             return succeed(KillReport(0))
-        return self._killer.kill(self._family, signal, grace)
+        return self._killer.kill(self, signal, grace)
 
     def abandon(self) -> None:
         """
@@ -228,36 +241,46 @@ class LaunchedProcess:
             return  # it was given up meanwhile
         self._begun = True
         self._watch.start()
+        if self._watch.reaped:  # it is over already
+            self._exitNoticed()
         if not self._paused:
             for output in self._outputs:
                 output.resume()
-        self._receiver.processStarted(self._family.main)
-        self._input.start()
+        self._receiver.processStarted(self.main)
+        if self._input is not None:
+            self._input.start()
 
     def _beginOver(self) -> None:
         """
         It exited before its start was heard of, as most short tasks do under load.
         What the reactor never watched may be closed in the midst of its events.
         """
-        self._begun = self._family.reaped = True
-        self._receiver.processStarted(self._family.main)
-        self._input.start()
+        self._begun = self.reaped = True
+        self._receiver.processStarted(self.main)
+        if self._input is not None:
+            self._input.start()
         for output in self._outputs:
             if not self._paused:
                 output.readOut()
         self._outputIsRead()
 
-    def _heard(self, stream: Stream, data: bytes) -> None:
+    def outputHeard(self, stream: Stream, data: bytes) -> None:
+        """
+        See L{OutputReader<jobscheduler_tcp.remote.pipes.OutputReader>}.
+        """
         if self._drain is not None:
             self._drain.heard()
         self._receiver.outputReceived(stream, data)
 
-    def _streamEnded(self) -> None:
+    def outputEnded(self) -> None:
+        """
+        See L{OutputReader<jobscheduler_tcp.remote.pipes.OutputReader>}.
+        """
         if self._exited and all(output.closed for output in self._outputs):
             endOfTurn(self._reactor).call(self._reactor, self._finish)
 
     def _exitNoticed(self) -> None:
-        self._family.reaped = self._watch.reaped
+        self.reaped = self._watch.reaped
         endOfTurn(self._reactor).call(self._reactor, self._drainOutput)
 
     def _drainOutput(self) -> None:
@@ -299,10 +322,10 @@ class LaunchedProcess:
         for output in self._outputs:
             if not output.closed:
                 output.close()
-        dropped = self._input.close()
+        dropped = self._input.close() if self._input is not None else 0
         self._watch.stop()
         ending = self._watch.reap(note)
-        self._family.reaped = True
+        self.reaped = True
         # They know us, which else only the garbage collector would find.
         self._outputs = ()
         del self._watch

@@ -110,7 +110,7 @@ class ProcessLauncher:
         somebody else meanwhile must not be taken for ours.
         """
         self._spawners.hear()
-        return {process.main for process in self._processes}
+        return {process.main for process in self._processes if not process.reaped}
 
     def _forget(self, process: LaunchedProcess) -> None:
         self._processes.discard(process)

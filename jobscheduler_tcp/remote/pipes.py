@@ -12,6 +12,7 @@ import os
 import select
 from collections import deque
 from collections.abc import Callable
+from typing import Protocol
 
 from twisted.internet.interfaces import (
     IDelayedCall,
@@ -46,22 +47,34 @@ _NOTHING: deque[memoryview] = deque()
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
 
 
+class OutputReader(Protocol):
+    """
+    Who reads the output of a process.
+    """
+
+    def outputHeard(self, stream: Stream, data: bytes) -> None:
+        """
+        Something was read.
+        """
+
+    def outputEnded(self) -> None:
+        """
+        The last holder of a stream has closed it; called once.
+        """
+
+
 @implementer(IReadDescriptor)
 class OutputPipe:
     """
     One stream of output of a process. It is not read before C{resume}, and rests
     now and then while little comes often.
-
-    @param heard: called with what was read.
-    @param ended: called once, when the last holder has closed the stream.
     """
 
     __slots__ = (
         "_calm",
         "_descriptor",
-        "_ended",
-        "_heard",
         "_reactor",
+        "_reader",
         "_reading",
         "_rest",
         "_size",
@@ -73,14 +86,12 @@ class OutputPipe:
         reactor: ILaunchReactor,
         stream: Stream,
         descriptor: int,
-        heard: Callable[[Stream, bytes], None],
-        ended: Callable[[], None],
+        reader: OutputReader,
     ) -> None:
         self._reactor = reactor
         self.stream = stream
         self._descriptor = descriptor
-        self._heard = heard
-        self._ended = ended
+        self._reader = reader
         self._reading = False
         self._rest: IDelayedCall | None = None
         self._calm = 0.0  # when what came will be as if it had come slowly
@@ -193,12 +204,12 @@ class OutputPipe:
             return
         if not data:
             self.close()
-            self._ended()
+            self._reader.outputEnded()
             return
         size = len(data)
         if size >= _LITTLE and self._size == _PIPE_SIZE:
             self._enlarge()
-        self._heard(self.stream, data)
+        self._reader.outputHeard(self.stream, data)
         if size < self._size // 2:
             self._mayRest(size)
 
@@ -222,7 +233,7 @@ class OutputPipe:
         """
         if not self.closed:
             self.close()
-            self._ended()
+            self._reader.outputEnded()
 
     def _enlarge(self) -> None:
         self._size = _LARGE_PIPE_SIZE

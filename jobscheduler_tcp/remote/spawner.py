@@ -31,7 +31,7 @@ from zope.interface import implementer
 from jobscheduler_tcp.errors import LaunchFailed, LaunchLost
 from jobscheduler_tcp.interfaces import ILaunchReactor
 from jobscheduler_tcp.remote import spawning
-from jobscheduler_tcp.remote.exits import POLL_INTERVAL, ReportedExit
+from jobscheduler_tcp.remote.exits import AWAITED, POLL_INTERVAL, ReportedExit, Watch
 from jobscheduler_tcp.remote.processes import MARK, Snapshot
 from jobscheduler_tcp.remote.program import Execution, Pipes, Program, explain
 
@@ -55,9 +55,19 @@ class IStarting(Protocol):
         Somebody else starts it.
         """
 
-    def started(self, execution: Execution, watch: ReportedExit | None = None) -> None:
+    def started(self, execution: Execution, watch: Watch | None = None) -> None:
         """
         It runs.
+        """
+
+    def exitReported(self, watch: ReportedExit) -> None:
+        """
+        It has exited.
+        """
+
+    def orphaned(self) -> None:
+        """
+        Nobody will report that.
         """
 
     def notStarted(self, error: LaunchFailed) -> None:
@@ -110,7 +120,7 @@ class Spawner:
         self._gone = gone
         self._starts: dict[int, tuple[Start, Pipes]] = {}
         self._size = 0  # of what it was told of them
-        self._exits: dict[int, ReportedExit] = {}
+        self._exits: dict[int, IStarting] = {}
         self.proved = False
         self._exited: Deferred[None] = Deferred()
         self._connection, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -234,11 +244,10 @@ class Spawner:
             number, pid, *ending = report
             start, pipes = self._reported(number)
             if ending:  # it is over already
-                watch = ReportedExit(self._reactor, pid)
-                watch.report(*ending)
-                start.process.started(pipes.execution(pid), watch)
+                start.process.started(pipes.execution(pid), ReportedExit(*ending))
             else:
-                self._started(start, pipes, pid)
+                self._exits[pid] = start.process
+                start.process.started(pipes.execution(pid), AWAITED)
         elif kind == spawning.FAILED:
             number, error, what = report
             start, pipes = self._reported(number)
@@ -248,7 +257,7 @@ class Spawner:
             start.process.notStarted(explain(program, error, refused))
         elif kind == spawning.EXITED:
             pid, *ending = report
-            self._exits.pop(pid).report(*ending)
+            self._exits.pop(pid).exitReported(ReportedExit(*ending))
         else:
             self.ready = self.proved = True
 
@@ -256,11 +265,6 @@ class Spawner:
         reported = self._starts.pop(number)
         self._size -= len(reported[0].data)
         return reported
-
-    def _started(self, start: Start, pipes: Pipes, pid: int) -> ReportedExit:
-        watch = self._exits[pid] = ReportedExit(self._reactor, pid)
-        start.process.started(pipes.execution(pid), watch)
-        return watch
 
     def _hangUp(self) -> None:
         self.ready = False
@@ -283,8 +287,8 @@ class Spawner:
             tasks=len(self._exits) + len(self._starts),
         )
         exits, self._exits = self._exits, {}
-        for watch in exits.values():
-            watch.orphaned()
+        for process in exits.values():
+            process.orphaned()
         if self._starts:
             self._reactor.callLater(SEARCH_DELAY, self._search)
         self._gone(self)
@@ -302,7 +306,8 @@ class Spawner:
             family = snapshot.family(None, start.process.task) if snapshot is not None else []
             main = [process.pid for process in family if process.session == process.pid]
             if main:
-                self._started(start, pipes, main[0]).orphaned()
+                start.process.started(pipes.execution(main[0]), AWAITED)
+                start.process.orphaned()
             else:
                 pipes.close()
                 text = "what should start it was killed; whether it ran is not known"

@@ -608,13 +608,13 @@ class SpawnedTests(LauncherTests):
         """
         process, watcher = self.launch("sleep", "600")
         main = await watcher.started
-        self.assertEqual((process.main, process.descriptors), (main, 2))
+        self.assertEqual((process.main, process.reaped, process.descriptors), (main, False, 2))
         os.kill(main, signal.SIGKILL)
         # Not a turn of the reactor.
         until = time.monotonic() + PATIENCE
-        while process.main and time.monotonic() < until:
+        while not process.reaped and time.monotonic() < until:
             self.launcher.mains()
-        self.assertEqual((process.main, isAlive(main)), (0, False))
+        self.assertEqual((process.reaped, isAlive(main)), (True, False))
         self.assertEqual((await watcher.ended).signal, signal.SIGKILL)
 
     async def test_killedWhileStarting(self) -> None:
