@@ -27,9 +27,11 @@ from jobscheduler_tcp.client.job import RunningJob
 from jobscheduler_tcp.client.ports import CallbackPorts, tcpListen
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.service import ClientService
+from jobscheduler_tcp.dialing import Dialer
 from jobscheduler_tcp.interfaces import (
     ICallbackReactor,
     IConfirmationReceiver,
+    IDialReactor,
     ITaskConfirmation,
 )
 from jobscheduler_tcp.logfile import logFileObserver
@@ -269,7 +271,8 @@ def main() -> None:
         [logFileObserver(log.open("w"))], discardBuffer=True, redirectStandardIO=False
     )
     capable = cast(ICallbackReactor, reactor)
-    endpoint = TCP4ClientEndpoint(cast(IReactorTCP, reactor), "127.0.0.1", port)
+    dialer = cast(IReactorTCP, Dialer(cast(IDialReactor, reactor)))
+    endpoint = TCP4ClientEndpoint(dialer, "127.0.0.1", port)
     ports = CallbackPorts(capable, tcpListen(capable), HIGHEST_PORT, LOWEST_PORT)
     remote = ProcessClass("remote", endpoint, PLACES, dialect=dialect, callback=callback)
     client = ClientService(capable, ports, [remote])

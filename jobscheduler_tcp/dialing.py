@@ -52,6 +52,29 @@ def dial(
         reactor.connectTCP(host, port, factory, timeout)
 
 
+class Dialer:
+    """
+    What is asked of a reactor by C{TCP4ClientEndpoint}, to dial streams.
+    """
+
+    def __init__(self, reactor: IDialReactor) -> None:
+        self._reactor = reactor
+
+    def connectTCP(
+        self,
+        host: str,
+        port: int,
+        factory: ClientFactory,
+        timeout: float = 30,
+        bindAddress: None = None,
+    ) -> None:
+        """
+        See C{IReactorTCP}. The connector, for which nobody asks, is told to the
+        factory only.
+        """
+        dial(self._reactor, host, port, factory, timeout)
+
+
 @implementer(IConnector, IWriteDescriptor)
 class Call:
     """

@@ -22,7 +22,12 @@ from typing import TYPE_CHECKING, cast
 from twisted.application.service import IService, MultiService, Service
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.endpoints import AdoptedStreamServerEndpoint, TCP4ClientEndpoint
-from twisted.internet.interfaces import IListeningPort, IReactorFDSet, IStreamServerEndpoint
+from twisted.internet.interfaces import (
+    IListeningPort,
+    IReactorFDSet,
+    IReactorTCP,
+    IStreamServerEndpoint,
+)
 from twisted.internet.posixbase import PosixReactorBase
 from twisted.logger import ILogObserver, Logger
 from twisted.python import usage
@@ -298,18 +303,20 @@ def _client(
     from jobscheduler_tcp.client.taskkey import Lasting  # noqa: PLC0415
     from jobscheduler_tcp.client.watching import LiveConfiguration, inotifyWatch  # noqa: PLC0415
     from jobscheduler_tcp.commandport import CommandPortFactory  # noqa: PLC0415
+    from jobscheduler_tcp.dialing import Dialer  # noqa: PLC0415
     from jobscheduler_tcp.messages import OnDisconnect  # noqa: PLC0415
 
     first, last = settings.callbackPorts.value
     ports = CallbackPorts(reactor, tcpListen(cast(ICallbackReactor, reactor)), first, last)
     lasting = Lasting(OnDisconnect(settings.onDisconnect.value), settings.hold.value)
     client = ClientService(reactor, ports, [], lasting=lasting, bootId=bootId())
+    dialer = cast(IReactorTCP, Dialer(cast(IDialReactor, reactor)))
 
     def processClass(
         name: str, host: str, port: int, maxProcesses: int, configured: ConfiguredClass
     ) -> ProcessClass:
         # IPv4, as the callback ports are: a remote calls back the way we came.
-        remote = TCP4ClientEndpoint(reactor, host, port)
+        remote = TCP4ClientEndpoint(dialer, host, port)
         where, speaks = endpoint(host, port), Dialect(configured.dialect)
         callback = configured.callback or settings.callback.value
         return ProcessClass(
