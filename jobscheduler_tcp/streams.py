@@ -213,6 +213,8 @@ class Stream:
     def _wrote(self) -> None:
         if self._size >= _MUCH and not self._writing:
             self._give()
+            if not self._size and (self._streaming or self._producer is None):
+                return  # nobody waits for the end of the turn
         self._soon()
         if self._size > _ENOUGH and self._streaming and not self._paused:
             self._paused = True

@@ -292,6 +292,10 @@ class WritingTests(StreamTestCase):
         self.stream.writeSequence([b"head", MUCH])
         self.assertEqual((self.kernel.taken, self.kernel.calls), (b"wordhead" + MUCH, 1))
 
+        self.reactor.turn()
+        self.stream.write(MUCH)
+        self.assertEqual((self.kernel.calls, self.reactor.getDelayedCalls()), (2, []))
+
     def test_part(self) -> None:
         """
         What the kernel does not take waits until it has room. A producer is paused
