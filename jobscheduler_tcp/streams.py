@@ -27,6 +27,7 @@ from twisted.internet.interfaces import (
     ISystemHandle,
 )
 from twisted.internet.protocol import connectionDone
+from twisted.internet.tcp import Port, Server
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -108,9 +109,9 @@ class Stream:
         self._halfClosing = self._halfClosed = False
         self.connected = self.disconnecting = False
 
-    def begin(self, protocol: IProtocol) -> None:
+    def belongTo(self, protocol: IProtocol) -> None:
         """
-        Have a protocol hear and speak.
+        Have a protocol hear and speak, which is told so by somebody else.
 
         @raise OSError: the reactor cannot watch so much; the socket is closed.
         """
@@ -121,6 +122,14 @@ class Stream:
             raise
         self._reading = self.connected = True
         self._protocol = protocol
+
+    def begin(self, protocol: IProtocol) -> None:
+        """
+        Have a protocol hear and speak.
+
+        @raise OSError: the reactor cannot watch so much; the socket is closed.
+        """
+        self.belongTo(protocol)
         # Who takes a call wakes up already, and shall find the first words.
         self._due = True
         try:
@@ -488,3 +497,22 @@ class Stream:
         See C{ITCPTransport}.
         """
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, enabled)
+
+
+def acceptStreams(port: object, factory: object) -> None:
+    """
+    Have a port of Twisted's make streams of those who call, if it would make plain
+    connections for that factory. With TLS, the port has another factory.
+    """
+    if isinstance(port, Port) and port.factory is factory:
+        port.transport = cast(type[Server], _accepted)  # as its docstring says
+
+
+def _accepted(
+    connected: socket.socket, protocol: IProtocol, peer: tuple[str, int], *what: object
+) -> Stream:
+    *_, reactor = what  # which knows the port, and how many came before
+    connected.setblocking(False)
+    stream = Stream(cast(IStreamReactor, reactor), connected, peer)
+    stream.belongTo(protocol)
+    return stream

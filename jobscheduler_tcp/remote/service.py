@@ -61,6 +61,7 @@ from jobscheduler_tcp.remote.starts import StartAnswer, Starts
 from jobscheduler_tcp.remote.steps import STOP_GRACE, Workplace
 from jobscheduler_tcp.remote.task import Task
 from jobscheduler_tcp.security import AllowedHosts
+from jobscheduler_tcp.streams import acceptStreams
 from jobscheduler_tcp.wire.documents import Element, element
 
 # What a task takes at most of the descriptors of this process: its confirmation
@@ -271,6 +272,7 @@ class RemoteService(Service):
             idle.callback(None)
 
     def _listens(self, port: IListeningPort) -> None:
+        acceptStreams(port, self.factory)
         self._ports.append(port)
         self._portNumbers = set()
 

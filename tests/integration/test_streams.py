@@ -1,5 +1,5 @@
 """
-L{jobscheduler_tcp.dialing} with sockets of the kernel. What a connection does is told
+L{jobscheduler_tcp.dialing} and ports with sockets of the kernel. What a connection does is told
 in L{tests.integration.test_testing}.
 """
 
@@ -10,8 +10,9 @@ import socket
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectBindError, ConnectionLost
-from twisted.internet.interfaces import IConnector, IWriteDescriptor
+from twisted.internet.interfaces import IConnector, IListeningPort, IReactorTCP, IWriteDescriptor
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
@@ -21,6 +22,7 @@ from jobscheduler_tcp.client.listening import adopt
 from jobscheduler_tcp.dialing import Call, dial
 from jobscheduler_tcp.remote.caller import errnoOf
 from jobscheduler_tcp.sockets import listeningSocket
+from jobscheduler_tcp.streams import acceptStreams
 from tests.integration.freeports import freePort
 from tests.integration.stage import LOOPBACK, Callers, Listeners, Person, reactor
 
@@ -239,3 +241,51 @@ class DialTests(TestCase):
         await listener.over
         await caller.over
         port.stopListening()
+
+
+class PortTests(TestCase):
+    """
+    Ports of Twisted's that make streams.
+    """
+
+    async def call(self, port: IListeningPort, listener: Person) -> str:
+        """
+        Call there.
+
+        @return: what the listener has.
+        """
+        caller = Person()
+        number = cast(Any, port.getHost()).port
+        Call(reactor, LOOPBACK, number, Callers(caller), LONG).connect()
+        caller.transport.write(b"hello")
+        await listener.spoken
+        kind = type(listener.transport).__name__
+        self.assertEqual(listener.transport.getPeer(), caller.transport.getHost())
+        listener.transport.write(b"good bye")
+        listener.transport.loseConnection()
+        await caller.over
+        self.assertEqual(caller.heard, b"good bye")
+        await listener.over
+        await maybeDeferred(port.stopListening)
+        return kind
+
+    async def test_acceptStreams(self) -> None:
+        """
+        Who calls gets a stream.
+        """
+        listener = Person()
+        factory = Listeners(listener)
+        port = cast(IReactorTCP, reactor).listenTCP(0, factory, interface=LOOPBACK)
+        acceptStreams(port, factory)
+        self.assertEqual(await self.call(port, listener), "Stream")
+
+    async def test_others(self) -> None:
+        """
+        A port that has another factory, as with TLS, is left alone, and so is one that
+        is none of Twisted's.
+        """
+        listener = Person()
+        port = cast(IReactorTCP, reactor).listenTCP(0, Listeners(listener), interface=LOOPBACK)
+        acceptStreams(port, Listeners(listener))
+        acceptStreams(object(), Listeners(listener))
+        self.assertEqual(await self.call(port, listener), "Server")
