@@ -145,6 +145,11 @@ class _Task(Conversation):
 
 _CLOSED = Place.END_ACKNOWLEDGED
 
+_LONGEST_PROVEN = extended.MAX_PROVEN + extended.LENGTH
+
+# The handshakes that are over: one for all.
+_PROVEN: dict[Role, Conversation] = {}
+
 # The channel of a task that has a connection of its own.
 ALONE = 1
 _NO_OTHERS: dict[int, _Task] = {}
@@ -322,8 +327,10 @@ class ConfirmationChannels:
 
     def _shake(self, message: Confirmation) -> None:
         if type(message) is ListenerProof:
-            self.window = message.window
+            self.window = WINDOW if message.window == WINDOW else message.window
         elif not self.proven and self._handshake.place is Place.PROVEN:
             self.proven = True
             self._decoder.limit = extended.MAX_PROVEN
-            self._longest = extended.MAX_PROVEN + extended.LENGTH
+            self._longest = _LONGEST_PROVEN
+            # From here on only heartbeats are said, which lead nowhere else.
+            self._handshake = _PROVEN.setdefault(self._role, self._handshake)

@@ -141,6 +141,10 @@ class CallbackProtocol(Caller):
         self.transport.loseConnection()
 
 
+# Who waits to be heard where nobody does.
+_NOBODY: dict[Caller, None] = {}
+
+
 class CallbackFactory(ServerFactory):
     """
     Listen for the confirmations of one task.
@@ -194,7 +198,7 @@ class CallbackFactory(ServerFactory):
         self.proven: Caller | None = None
         self.channel = channel
         self._lasting = lasting
-        self._unproven: dict[Caller, None] = {}
+        self._unproven = _NOBODY
 
     @property
     def claims(self) -> int:
@@ -248,6 +252,8 @@ class CallbackFactory(ServerFactory):
         """
         A caller is there that has proved nothing yet.
         """
+        if self._unproven is _NOBODY:
+            self._unproven = {}
         self._unproven[caller] = None
         if len(self._unproven) > MAX_UNPROVEN:
             # Rather one that did not even know whom it wants.
@@ -269,10 +275,11 @@ class CallbackFactory(ServerFactory):
         """
         self.proven = caller
         del self._unproven[caller]
-        if not self._unproven:
-            self._unproven = {}  # the old one keeps the room that it had
+        self.token = self.selector = b""  # nobody needs to know it any more
         for other in list(self._unproven):
             other.sendAway("the caller is known now")
+        if not self._unproven:
+            self._unproven = _NOBODY  # the old one keeps the room that it had
         if self.watcher is not None:
             self.watcher.callerProven()
 

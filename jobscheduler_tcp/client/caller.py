@@ -213,6 +213,7 @@ class Caller(Protocol, ABC):
                 if not isProof(message.proof, self._expected):
                     raise RemoteProtocolError("its proof is wrong")
                 self._stopTimer()
+                self._expected = b""  # nobody needs to know it any more
                 self._proven = True
                 self._owner.found(self)
                 self._owner.heart.add(self)

@@ -14,7 +14,7 @@ from errno import EADDRINUSE
 from heapq import heappop, heappush
 from typing import TypeAlias
 
-from twisted.internet.defer import Deferred, fail, maybeDeferred, succeed
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.interfaces import IDelayedCall, IListeningPort, IReactorTime
 from twisted.internet.protocol import ServerFactory
 from twisted.logger import Logger
@@ -83,7 +83,7 @@ class CallbackPort:
         """
         Whether it hears callers.
         """
-        return self._closed is None
+        return self._listening is not None
 
     def stopListening(self) -> None:
         """
@@ -91,8 +91,13 @@ class CallbackPort:
         """
         listening, self._listening = self._listening, None  # its memory is given back
         if listening is not None:
-            self._closed = maybeDeferred(listening.stopListening)
-            self._closed.addErrback(self._notClosed)
+            try:
+                closing = listening.stopListening()
+            except Exception:
+                self._notClosed(Failure())
+                return
+            if isinstance(closing, Deferred):
+                self._closed = closing.addErrback(self._notClosed)
 
     def release(self) -> None:
         """
@@ -101,9 +106,11 @@ class CallbackPort:
         giveBack, self._giveBack = self._giveBack, None
         if giveBack is not None:
             self.stopListening()
-            assert self._closed is not None
             # It may be bound again only when the socket is closed.
-            self._closed.addCallback(lambda _: giveBack(self.number))
+            if self._closed is None:
+                giveBack(self.number)
+            else:
+                self._closed.addCallback(lambda _: giveBack(self.number))
 
     def _notClosed(self, reason: Failure) -> None:
         self._log.failure("Callback port {port} did not close", reason, port=self.number)
@@ -140,6 +147,7 @@ class CallbackPorts:
         self._foreign: deque[tuple[float, int]] = deque()  # when to try again
         self._warned: set[int] = set()
         self._advised = False
+        self._back = self._giveBack  # bound once, for all ports
         self.held: dict[int, CallbackPort] = {}
         self._waiting: OrderedDict[Deferred[CallbackPort], ServerFactory] = OrderedDict()
         self._idle: list[Deferred[None]] = []
@@ -205,7 +213,7 @@ class CallbackPorts:
                     continue
                 heappush(self._free, -number)
                 raise
-            port = CallbackPort(number, listening, self._giveBack, self._clock.seconds())
+            port = CallbackPort(number, listening, self._back, self._clock.seconds())
             self.held[number] = port
             return port
         return None

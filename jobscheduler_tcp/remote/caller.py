@@ -206,6 +206,7 @@ class Caller(Protocol, ABC):
         if not isProof(message.proof, listenerProof(factory.token, *both, factory.subject)):
             raise RemoteProtocolError("its proof is wrong")
         self._stopTimer()
+        self._nonce = b""  # nobody needs to know it any more
         proof = CallerProof(callerProof(factory.token, *both, factory.subject))
         self.transport.write(self._channels.say(0, proof) + self.firstWords())
         factory.taken()
