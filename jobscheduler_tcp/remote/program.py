@@ -17,6 +17,7 @@ from dataclasses import dataclass
 
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import Launch
+from jobscheduler_tcp.remote.forking import fork
 from jobscheduler_tcp.remote.processes import MARK, printable
 
 # Linux allows no longer string than 32 pages in argv or environment, its NUL
@@ -278,28 +279,34 @@ def execute(program: Program, stdin: bool, umask: int) -> Execution:
     daemon of 200 MB would start 60 processes a second instead of 1,000.
     """
     pipes = Pipes(stdin)
+    stderr, stdout, *others = pipes.theirs
+    arguments, environment, directory = program.arguments, program.environment, program.directory
     try:
-        child = subprocess.Popen(
-            program.arguments,
-            env=program.environment,
-            cwd=program.directory,
-            stdin=pipes.theirs[2] if stdin else subprocess.DEVNULL,
-            stdout=pipes.theirs[1],
-            stderr=pipes.theirs[0],
-            close_fds=True,
-            restore_signals=True,
-            start_new_session=True,
-            umask=umask,
-        )
+        ends = others[0] if stdin else -1, stdout, stderr
+        pid = fork(arguments, environment, directory, ends, umask)
+        if not pid:
+            child = subprocess.Popen(
+                arguments,
+                env=environment,
+                cwd=directory,
+                stdin=others[0] if stdin else subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                close_fds=True,
+                restore_signals=True,
+                start_new_session=True,
+                umask=umask,
+            )
+            # We wait for it ourselves: with a return code set, subprocess neither
+            # warns nor remembers it.
+            child.returncode = 0
+            pid = child.pid
     except OSError as error:
         pipes.close()
         raise explain(program, error.errno or 0, error.filename) from error
     finally:
         pipes.give()
-    # We wait for it ourselves: with a return code set, subprocess neither warns
-    # nor remembers it.
-    child.returncode = 0
-    return pipes.execution(child.pid)
+    return pipes.execution(pid)
 
 
 def explain(program: Program, number: int, what: object) -> LaunchFailed:

@@ -129,23 +129,30 @@ class Steps:
 
     def start(self) -> None:
         """
-        Launch the program.
+        Launch the program. That the connection stands is said while its process
+        is already being loaded.
         """
+        failed = self._launch()
+        self.take()
+        if failed is not None:
+            self.receiver.processNotStarted(failed)
+
+    def _launch(self) -> LaunchFailed | None:
         launch, self.launch = self.launch, None
         assert launch is not None
         try:
             self.returnValues = ReturnValues()
         except OSError as error:
             text = f"cannot make a file for return values: {error.strerror}"
-            self.receiver.processNotStarted(LaunchFailed(text, error.errno or 0))
-            return
+            return LaunchFailed(text, error.errno or 0)
         environment = {**launch.environment, VARIABLE: self.returnValues.path}
         launch = Launch(launch.task, launch.work, environment)
         try:
             self.process = self.place.launcher.launch(launch, self.receiver)
         except Exception as error:  # an output must not raise
             _log.failure("The launcher failed with task {task}", task=launch.task)
-            self.receiver.processNotStarted(LaunchFailed(f"the launcher failed: {error}"))
+            return LaunchFailed(f"the launcher failed: {error}")
+        return None
 
     def confirmStart(self, pid: int) -> None:
         """

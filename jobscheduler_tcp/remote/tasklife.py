@@ -111,7 +111,6 @@ def _dial(task: TaskInputs, steps: Steps) -> None:
 
 @_calling.upon(TaskInputs.callbackTaken).to(_starting)
 def _launch(task: TaskInputs, steps: Steps) -> None:
-    steps.take()
     steps.start()
 
 

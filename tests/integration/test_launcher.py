@@ -33,7 +33,7 @@ from jobscheduler_tcp.interfaces import (
     ProcessExit,
 )
 from jobscheduler_tcp.messages import Stream, Work
-from jobscheduler_tcp.remote import drain, spawners
+from jobscheduler_tcp.remote import drain, forking, spawners
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
 from jobscheduler_tcp.remote.processes import MARK, parseStat, readProcess
@@ -500,6 +500,22 @@ class LauncherTests(TestCase):
         process.resumeProducing()
         self.assertEqual((await watcher.ended).signal, signal.SIGKILL)
         self.assertEqual(set(re.findall("[^y\n]", watcher.out)), set())
+
+    async def test_withoutFork(self) -> None:
+        """
+        Where Python's own call to start a process has other parameters, tasks are
+        started, and fail, all the same.
+        """
+
+        def otherParameters(*given: object) -> int:
+            raise TypeError("fork_exec() takes exactly 21 arguments")
+
+        self.patch(forking, "_forkExec", otherParameters)
+        ending, watcher = await self.run_(script="echo hello; umask; exit 3")
+        self.assertEqual((ending.exitCode, watcher.out), (3, "hello\n0022\n"))
+        _, watcher = self.launch("/does/not/exist")
+        failed = await self.assertFailure(watcher.started, LaunchFailed)
+        self.assertIn("cannot run /does/not/exist: No such file", str(failed))
 
     async def test_withoutPidfd(self) -> None:
         """
