@@ -51,12 +51,13 @@ class LaunchedProcess(Family):
         "_holders",
         "_input",
         "_killer",
-        "_outputs",
         "_over",
         "_paused",
         "_pending",
         "_reactor",
         "_receiver",
+        "_stderr",
+        "_stdout",
         "_watch",
         "grace",
         "script",
@@ -152,10 +153,8 @@ class LaunchedProcess(Family):
         self._watch = watch or ExitWatch(reactor, execution.pid, self._exitNoticed)
         if execution.stdin >= 0:
             self._inputPipe().attach(execution.stdin)
-        self._outputs: tuple[OutputPipe, ...] = (
-            OutputPipe(reactor, Stream.STDOUT, execution.stdout, self),
-            OutputPipe(reactor, Stream.STDERR, execution.stderr, self),
-        )
+        self._stdout = OutputPipe(reactor, Stream.STDOUT, execution.stdout, self)
+        self._stderr = OutputPipe(reactor, Stream.STDERR, execution.stderr, self)
 
     @property
     def descriptors(self) -> int:
@@ -175,7 +174,7 @@ class LaunchedProcess(Family):
         """
         self._paused = True
         if not self._ended:
-            for output in self._outputs:
+            for output in (self._stdout, self._stderr):
                 output.pause()
             if self._drain is not None:
                 self._drain.hold()
@@ -186,7 +185,7 @@ class LaunchedProcess(Family):
         """
         self._paused = False
         if self._begun and not self._ended:
-            for output in self._outputs:
+            for output in (self._stdout, self._stderr):
                 output.resume()
             if self._drain is not None:
                 self._drain.run()
@@ -198,7 +197,7 @@ class LaunchedProcess(Family):
         if not self._ended or self._pending is not None:
             self._inputPipe().write(data)
             if self._begun:
-                for output in self._outputs:
+                for output in (self._stdout, self._stderr):
                     output.hurry()
 
     def endInput(self) -> None:
@@ -232,7 +231,7 @@ class LaunchedProcess(Family):
         End it now, whatever is left.
         """
         if not self._ended:
-            for output in self._outputs:
+            for output in (self._stdout, self._stderr):
                 output.drain()
             self._finish()
 
@@ -244,7 +243,7 @@ class LaunchedProcess(Family):
         if self._watch.reaped:  # it is over already
             self._exitNoticed()
         if not self._paused:
-            for output in self._outputs:
+            for output in (self._stdout, self._stderr):
                 output.resume()
         self._receiver.processStarted(self.main)
         if self._input is not None:
@@ -259,7 +258,7 @@ class LaunchedProcess(Family):
         self._receiver.processStarted(self.main)
         if self._input is not None:
             self._input.start()
-        for output in self._outputs:
+        for output in (self._stdout, self._stderr):
             if not self._paused:
                 output.readOut()
         self._outputIsRead()
@@ -276,7 +275,7 @@ class LaunchedProcess(Family):
         """
         See L{OutputReader<jobscheduler_tcp.remote.pipes.OutputReader>}.
         """
-        if self._exited and all(output.closed for output in self._outputs):
+        if self._exited and self._stdout.closed and self._stderr.closed:
             endOfTurn(self._reactor).call(self._reactor, self._finish)
 
     def _exitNoticed(self) -> None:
@@ -289,7 +288,7 @@ class LaunchedProcess(Family):
         """
         if self._ended:
             return
-        for output in self._outputs:
+        for output in (self._stdout, self._stderr):
             output.drain()
         self._outputIsRead()
 
@@ -297,7 +296,7 @@ class LaunchedProcess(Family):
         if self._ended:  # it was given up meanwhile
             return
         self._exited = True
-        for output in self._outputs:
+        for output in (self._stdout, self._stderr):
             if not output.closed and any(output.state()):
                 self._drain = Drain(self._reactor, self._drained)
                 if not self._paused:
@@ -306,7 +305,7 @@ class LaunchedProcess(Family):
         self._finish()
 
     def _drained(self, spent: bool) -> None:
-        waiting = any(output.state()[0] for output in self._outputs)
+        waiting = self._stdout.state()[0] or self._stderr.state()[0]
         if waiting and not spent and self._drain is not None:
             self._drain.run()  # it is the reactor that was too busy to read
         else:
@@ -319,7 +318,7 @@ class LaunchedProcess(Family):
             self._drain.hold()
         note = self._note()
         self._ended = True
-        for output in self._outputs:
+        for output in (self._stdout, self._stderr):
             if not output.closed:
                 output.close()
         dropped = self._input.close() if self._input is not None else 0
@@ -327,8 +326,7 @@ class LaunchedProcess(Family):
         ending = self._watch.reap(note)
         self.reaped = True
         # They know us, which else only the garbage collector would find.
-        self._outputs = ()
-        del self._watch
+        del self._stdout, self._stderr, self._watch
         self._over(self)
         if dropped:
             self._receiver.inputTaken(dropped)
@@ -338,7 +336,7 @@ class LaunchedProcess(Family):
         """
         Say what is unusual about the output.
         """
-        open_ = [output for output in self._outputs if not output.closed]
+        open_ = [output for output in (self._stdout, self._stderr) if not output.closed]
         if not open_:
             return ""
         notes = []

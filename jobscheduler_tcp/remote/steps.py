@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from signal import SIGTERM
+from typing import cast
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.python.failure import Failure
@@ -24,10 +25,17 @@ from jobscheduler_tcp.interfaces import (
     ProcessExit,
 )
 from jobscheduler_tcp.logger import TaskLogger
-from jobscheduler_tcp.messages import Stream, TaskEnded, TaskRefused, TaskStarted, TaskTaken
+from jobscheduler_tcp.messages import (
+    OnDisconnect,
+    Stream,
+    TaskEnded,
+    TaskRefused,
+    TaskStarted,
+    TaskTaken,
+)
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
-from jobscheduler_tcp.remote.holding import MOST_HOLD, Hold
+from jobscheduler_tcp.remote.holding import MOST_HOLD, Held, Hold
 from jobscheduler_tcp.remote.limits import NOTHING_PRINTED, Printed
 from jobscheduler_tcp.remote.returnvalues import VARIABLE, ReturnValues
 from jobscheduler_tcp.remote.standing import TaskLine
@@ -68,7 +76,10 @@ class Steps:
 
     @ivar launch: what to start; forgotten once it is started.
     @ivar returnValues: the file where the task leaves what it returns.
-    @ivar hold: what is kept for a client that is gone; C{None} where nothing is.
+    @ivar kept: what is kept for a client that is gone, C{None} as long as there is
+        nothing: some tasks sleep for days (see L{hold}).
+    @ivar patience: seconds for which the task is held.
+    @ivar secret: what a client has to know that comes back.
     @ivar inputGiven: bytes of input that came.
     @ivar inputTaken: how many of them the task was given.
     @ivar cause: why the task is being killed.
@@ -87,7 +98,10 @@ class Steps:
     limits: Printed
     answered: Callable[[TaskTaken | TaskRefused], None]
     over: Callable[[str], None]
-    hold: Hold | None = None
+    onDisconnect: OnDisconnect = OnDisconnect.KILL
+    patience: float = 0.0
+    secret: bytes = b""
+    kept: Hold | None = None
     inputGiven: int = 0
     inputTaken: int = 0
     inputEnded: bool = False
@@ -99,6 +113,19 @@ class Steps:
     began: float = 0.0
     runningSince: float = 0.0
     state: str = "starting"
+
+    @property
+    def hold(self) -> Hold | None:
+        """
+        Where to keep something for a client that is gone, C{None} if the task is not
+        held.
+        """
+        if self.kept is None and self.onDisconnect is not OnDisconnect.KILL:
+            policy, seconds = self.onDisconnect, self.patience
+            self.kept = Hold(
+                self.place.reactor, policy, seconds, self.secret, cast(Held, self.receiver)
+            )
+        return self.kept
 
     def take(self) -> None:
         """
@@ -203,21 +230,23 @@ class Steps:
         """
         That the client is gone, for people.
         """
-        if self.hold is None or not self.hold.seconds:
+        hold = self.hold
+        if hold is None or not hold.seconds:
             return "the client is gone"
-        return f"the client was gone for {self.hold.seconds:g} seconds"
+        return f"the client was gone for {hold.seconds:g} seconds"
 
     def waitForClient(self) -> None:
         """
         The client is gone, and waited for.
         """
-        assert self.hold is not None
+        hold = self.hold
+        assert hold is not None
         _log.info(
             "Task {task} is held for {seconds:g} seconds: its client is gone",
             task=self.task,
-            seconds=self.hold.seconds,
+            seconds=hold.seconds,
         )
-        if self.hold.end is not None:
+        if hold.end is not None:
             self.place.resting.add(self.task)
 
     def wasPrinted(self, stdout: int, stderr: int) -> bool:
@@ -230,9 +259,10 @@ class Steps:
         """
         Nobody came back: the task goes on without its client.
         """
-        assert self.hold is not None
+        hold = self.hold
+        assert hold is not None
         _log.info("Task {task} goes on without its client: {why}", task=self.task, why=self.absence)
-        self.hold.drop(self.limits.stdoutSize, self.limits.stderrSize)
+        hold.drop(self.limits.stdoutSize, self.limits.stderrSize)
 
     def confirmTo(
         self,
@@ -312,9 +342,10 @@ class Steps:
         self.limits.stop()
         self.process = None
         self.state = "ended"
-        if self.hold is not None:
-            self.hold.ended(message)
-            if self.hold.away:
+        hold = self.hold
+        if hold is not None:
+            hold.ended(message)
+            if hold.away:
                 self.place.resting.add(self.task)
         if self.callback.connection is not None:
             self.callback.connection.taskEnded(message)
@@ -327,8 +358,8 @@ class Steps:
         stdoutChecksum, stderrChecksum = self.limits.checksums()
         values, problem = self._takeReturned()
         dropped = ""
-        if self.hold is not None and self.hold.dropped:
-            dropped = f"{self.hold.dropped} bytes of its output were dropped: {self.absence}"
+        if self.kept is not None and self.kept.dropped:
+            dropped = f"{self.kept.dropped} bytes of its output were dropped: {self.absence}"
         return TaskEnded(
             reason,
             ending.exitCode,
@@ -393,9 +424,9 @@ class Steps:
         There is nothing left to do.
         """
         self.limits.stop()
-        if self.hold is not None:
-            self.hold.lost = True
-            self.hold.stop()
+        if self.kept is not None:
+            self.kept.lost = True
+            self.kept.stop()
             self.place.resting.discard(self.task)
         self._discardReturned()
         self.process = None
@@ -409,5 +440,6 @@ class Steps:
         only the garbage collector would find that.
         """
         self.callback.part()
-        self.hold = None
+        self.kept = None
+        self.onDisconnect = OnDisconnect.KILL
         del self.receiver, self.limits

@@ -26,7 +26,6 @@ from jobscheduler_tcp.messages import (
     AttachRefused,
     AttachTask,
     CallbackMode,
-    OnDisconnect,
     StartTask,
     Stream,
     TaskAttached,
@@ -37,7 +36,6 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
-from jobscheduler_tcp.remote.holding import Hold
 from jobscheduler_tcp.remote.limits import NOTHING_PRINTED, Limits
 from jobscheduler_tcp.remote.returning import Returning
 from jobscheduler_tcp.remote.standing import StandingConfirmation, TaskLine
@@ -84,10 +82,6 @@ class Task:
             callback = ConfirmationFactory(message.task, message.token, self, reactor, place.heart)
         else:
             callback = TaskLine(standing, self)
-        hold: Hold | None = None
-        if message.onDisconnect is not OnDisconnect.KILL:
-            seconds = min(message.hold, place.mostHold)
-            hold = Hold(reactor, message.onDisconnect, seconds, message.secret, self)
         limits = NOTHING_PRINTED
         if work.wallTime or work.silence or work.outputLimit:
             # The limits need no script, and some tasks sleep for days.
@@ -108,7 +102,9 @@ class Task:
             limits=limits,
             answered=answered,
             over=over,
-            hold=hold,
+            onDisconnect=message.onDisconnect,
+            patience=min(message.hold, place.mostHold),
+            secret=message.secret,
         )
         self._machine = TaskLife(self._steps)
 
@@ -173,7 +169,7 @@ class Task:
         Tell people how it stands, in JobScheduler's words.
         """
         steps = self._steps
-        isHeld = steps.hold is not None and steps.hold.away
+        isHeld = steps.kept is not None and steps.kept.away
         described = {
             "task": str(steps.number),
             "uuid": self.id,
@@ -303,8 +299,8 @@ class Task:
         """
         See L{IConfirmedTask}.
         """
-        if self._steps.hold is not None:
-            self._steps.hold.acknowledge(stdout, stderr)
+        if self._steps.kept is not None:
+            self._steps.kept.acknowledge(stdout, stderr)
 
     def endAcknowledged(self) -> None:
         """

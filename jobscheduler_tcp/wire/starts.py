@@ -7,6 +7,7 @@ whatever is written in another way is, and has the same meaning
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from jobscheduler_tcp.messages import CallbackMode, OnDisconnect, StartTask, Work
 
@@ -75,7 +76,7 @@ def readStart(document: bytes) -> StartTask | None:
         None,
         () if environment is None else _readPairs(environment),
         "" if directory is None else directory.decode(),
-        grace=float(grace),
+        grace=_number(grace),
     )
     return StartTask(
         int(identifier),
@@ -87,9 +88,15 @@ def readStart(document: bytes) -> StartTask | None:
         onDisconnect,
         "" if isOwn else connection.decode(),
         "",
-        0.0 if hold is None else float(hold),
+        0.0 if hold is None else _number(hold),
         b"" if secret is None else bytes.fromhex(secret.decode()),
     )
+
+
+@lru_cache
+def _number(text: bytes) -> float:
+    # Most starts have the same ones, and each would take memory as long as its task.
+    return float(text)
 
 
 def _unescaped(text: str) -> str:
