@@ -349,6 +349,17 @@ class CommandServerTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertEqual(self.ask(caller, Ping(5)), [Pong(5)])
 
+    def test_brokenStart(self) -> None:
+        """
+        So is one with a start, however it would have been confirmed.
+        """
+        caller = self.greet()
+        self.patch(self.tasks, "start", lambda message, host: fail(ZeroDivisionError()))
+        for start in (START, replace(STANDING, id=3)):
+            failed = RequestFailed(start.id, "jsremote-internal-error", "The request failed")
+            self.assertEqual(self.ask(caller, start), [failed])
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
     def test_gone(self) -> None:
         """
         An answer for a client that is gone goes nowhere.

@@ -232,9 +232,8 @@ class CommandServerProtocol(CommandPortProtocol):
     def _start(self, request: StartTask) -> None:
         self._outstanding += 1
         answer = self._tasks.start(request, self.peer.host)
-        answer.addErrback(self._broken, request.id)
-        isOwn = request.mode is CallbackMode.OWN
-        answer.addCallback(self._answered if isOwn else self._taken)
+        answered = self._answered if request.mode is CallbackMode.OWN else self._taken
+        answer.addCallbacks(answered, self._broken, errbackArgs=(request.id,))
 
     def _taken(self, answer: Answer) -> None:
         if not isinstance(answer, TaskTaken):

@@ -81,7 +81,8 @@ class Spawners:
             return False
         process.expect()
         self._waiting.append(Start(number, program, stdin, process, data))
-        self._fill()
+        if len(self._waiting) == 1:  # else there is no room
+            self._fill()
         if self._waiting and len(self._spawners) < self._most:
             self._more()
         return True
