@@ -67,6 +67,7 @@ class Stream:
         "_halfClosed",
         "_halfClosing",
         "_most",
+        "_open",
         "_paused",
         "_peer",
         "_pieces",
@@ -107,6 +108,7 @@ class Stream:
         self._paused = False
         self._aborting = False
         self._halfClosing = self._halfClosed = False
+        self._open = False  # to more words
         self.connected = self.disconnecting = False
 
     def belongTo(self, protocol: IProtocol) -> None:
@@ -120,7 +122,7 @@ class Stream:
         except BaseException:
             self._socket.close()
             raise
-        self._reading = self.connected = True
+        self._reading = self._open = self.connected = True
         self._protocol = protocol
 
     def begin(self, protocol: IProtocol) -> None:
@@ -199,25 +201,24 @@ class Stream:
         """
         if not isinstance(data, bytes):
             raise TypeError("Data must be bytes")  # as Twisted's does
-        if data and self._takes():
+        if data and self._open:
             self._pieces.append(data)
             self._size += len(data)
-            self._wrote()
+            if not self._due or self._size >= _MUCH:
+                self._wrote()
 
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """
         See C{ITransport}.
         """
-        pieces = list(data)
-        if not all(isinstance(piece, bytes) for piece in pieces):
-            raise TypeError("Data must be bytes")
-        if self._takes():
-            self._pieces += [piece for piece in pieces if piece]
-            self._size += sum(map(len, pieces))
+        for piece in data:
+            if not isinstance(piece, bytes):
+                raise TypeError("Data must be bytes")
+            if piece and self._open:
+                self._pieces.append(piece)
+                self._size += len(piece)
+        if self._size and (not self._due or self._size >= _MUCH):
             self._wrote()
-
-    def _takes(self) -> bool:
-        return self.connected and not self._halfClosed and not self._aborting
 
     def _wrote(self) -> None:
         if self._size >= _MUCH and not self._writing:
@@ -266,7 +267,8 @@ class Stream:
             if self._writing:
                 self._writing = False
                 self._reactor.removeWriter(self)
-            self._drained()
+            if self._producer is not None or self.disconnecting or self._halfClosing:
+                self._drained()
 
     def _give(self) -> bool:
         """
@@ -310,6 +312,7 @@ class Stream:
             self.connectionLost(connectionDone)
         elif self._halfClosing and not self._halfClosed:
             self._halfClosed = True
+            self._open = False
             try:
                 self._socket.shutdown(socket.SHUT_WR)
             except OSError:
@@ -380,6 +383,7 @@ class Stream:
         """
         if self.connected and not self._aborting:
             self._aborting = True
+            self._open = False
             self.pauseProducing()
             self._stopWriting()
             self._soon()
@@ -391,10 +395,13 @@ class Stream:
         """
         if not self.connected:
             return
-        self.connected = False
+        self.connected = self._open = False
         # A descriptor leaves the reactor before it is closed.
-        self.pauseProducing()
-        self._stopWriting()
+        if self._reading:
+            self._reading = False
+            self._reactor.removeReader(self)
+        if self._size or self._writing:
+            self._stopWriting()
         try:
             if self._aborting:
                 self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, NO_LINGER)

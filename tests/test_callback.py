@@ -649,6 +649,18 @@ class HeartbeatTests(CallbackTests):
         self.assertEqual(len(caller.said(Heartbeat)), 10)
         self.assertIsNone(self.receiver.lost)
 
+    def test_keepAlive(self) -> None:
+        """
+        The kernel is asked to look after a connection when it lasts longer than most.
+        """
+        self.running()
+        assert self.factory.proven is not None
+        transport = self.factory.proven.transport
+        self.assertTrue(transport.getTcpNoDelay())
+        self.assertFalse(transport.getTcpKeepAlive())
+        self.network.advance(5)
+        self.assertTrue(transport.getTcpKeepAlive())
+
     def test_silent(self) -> None:
         """
         Without one, it is given up.

@@ -533,6 +533,16 @@ class ConversationTests(ConfirmationTestCase):
         self.assertEqual(self.task.events, ["lost"])
         self.assertNothingLeft()
 
+    def test_keepAlive(self) -> None:
+        """
+        The kernel is asked to look after a connection when it lasts longer than most.
+        """
+        transport = self.connect().transport
+        self.assertTrue(transport.getTcpNoDelay())
+        self.assertFalse(transport.getTcpKeepAlive())
+        self.network.advance(INTERVAL)
+        self.assertTrue(transport.getTcpKeepAlive())
+
     def test_sharedHeart(self) -> None:
         """
         A service has one heart for all its connections, and one timer.

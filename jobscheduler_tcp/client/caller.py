@@ -92,6 +92,8 @@ class Caller(Protocol, ABC):
     """
 
     transport: ITCPTransport
+    _settled = False
+    _silence = "it said nothing"  # if nothing more is heard
     _log = Logger()
 
     def __init__(self, owner: CallerOwner) -> None:
@@ -132,11 +134,11 @@ class Caller(Protocol, ABC):
         """
         Let the caller speak first.
         """
-        settle(self.transport)
+        self.transport.setTcpNoDelay(True)
         if not self._owner.admits():
             self.sendAway("the caller is known already")
         else:
-            self._setTimer(GRACE, "it said nothing")
+            self._timer = self._owner.clock.callLater(GRACE, self._overdue)
             self._owner.enter(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -173,6 +175,9 @@ class Caller(Protocol, ABC):
         """
         Let the remote know that we are here, and have what it sent.
         """
+        if not self._settled:
+            self._settled = True
+            settle(self.transport)  # few connections live so long
         self.acknowledge()
         self.transport.write(self._channels.say(0, Heartbeat()))
 
@@ -233,7 +238,9 @@ class Caller(Protocol, ABC):
         self._owner.shown(self)
         # It may be the remote, which starts the task now: it is given as long
         # as any remote that is known.
-        self._setTimer(SILENCE, "it did not prove itself")
+        self._silence = "it did not prove itself"
+        if self._timer is not None:
+            self._timer.reset(SILENCE)
         self.transport.write(self._channels.say(0, ListenerProof(nonce, proof, self._owner.window)))
 
     # ----------------------------------------------------- what is wrong with it
@@ -258,15 +265,11 @@ class Caller(Protocol, ABC):
         self._owner.strange(getattr(self.transport.getPeer(), "host", ""), why)
         return True
 
-    def _setTimer(self, seconds: float, silence: str) -> None:
-        self._stopTimer()
-        self._timer = self._owner.clock.callLater(seconds, self._overdue, silence)
-
     def _stopTimer(self) -> None:
         timer, self._timer = self._timer, None
         if timer is not None:
             timer.cancel()
 
-    def _overdue(self, silence: str) -> None:
+    def _overdue(self) -> None:
         self._timer = None
-        self.sendAway(silence)
+        self.sendAway(self._silence)

@@ -67,6 +67,7 @@ class Caller(Protocol, ABC):
     """
 
     transport: IStreamTransport
+    _settled = False
     _log = Logger()
 
     def __init__(self, factory: Dialer) -> None:
@@ -126,7 +127,7 @@ class Caller(Protocol, ABC):
         """
         Ask the listener for its proof.
         """
-        settle(self.transport)
+        self.transport.setTcpNoDelay(True)
         self._timer = self._factory.clock.callLater(PROOF_TIMEOUT, self._proofOverdue)
         self.transport.write(
             self._channels.say(0, Challenge(self._nonce, selector(self._factory.token)))
@@ -174,6 +175,9 @@ class Caller(Protocol, ABC):
         """
         Let the client know that we are here.
         """
+        if not self._settled:
+            self._settled = True
+            settle(self.transport)  # few connections live so long
         self.transport.write(self._channels.say(0, Heartbeat()))
 
     def silent(self) -> None:
