@@ -17,7 +17,6 @@ from jobscheduler_tcp.messages import (
     Answer,
     AttachRefused,
     AttachTask,
-    CallbackMode,
     Hello,
     KillTask,
     Ping,
@@ -48,7 +47,6 @@ INSTANCE = "3f1c0000-0000-4000-8000-000000000001"
 
 HELLO = Hello(1, 1, INSTANCE, ("own",), "none", "boot", 12.5)
 START = StartTask(2, TASK, 59999, TOKEN, Work(script="echo <hello> & more"))
-STANDING = replace(START, port=0, token=b"", mode=CallbackMode.SHARED, connection=TASK)
 
 
 @implementer(ITasks)
@@ -211,16 +209,17 @@ class CommandServerTests(SynchronousTestCase):
         self.assertEqual(self.ask(caller, START), [])
         self.assertEqual(self.tasks.asked, [(START, "10.0.0.1")])
         self.tasks.starts[0].callback(TaskTaken(2, TASK, 17))
+        self.clock.advance(LATE)
         self.assertEqual(self.answers(caller), [TaskTaken(2, TASK, 17)])
 
-    def test_standing(self) -> None:
+    def test_taken(self) -> None:
         """
-        On a standing connection the client knows that its start was taken: the
+        A client hears on the confirmation connection that its start was taken: the
         answer waits a little for others.
         """
         caller = self.greet()
-        second = replace(STANDING, id=3)
-        self.assertEqual(self.ask(caller, STANDING, second), [])
+        second = replace(START, id=3)
+        self.assertEqual(self.ask(caller, START, second), [])
         self.tasks.starts[0].callback(TaskTaken(2, TASK, 17))
         self.clock.advance(LATE / 2)
         self.assertEqual(self.answers(caller), [])
@@ -228,32 +227,32 @@ class CommandServerTests(SynchronousTestCase):
         self.clock.advance(LATE / 2)
         both: list[Answer] = [TaskTaken(2, TASK, 17), TaskTaken(3, TASK, 17)]
         self.assertEqual(self.answers(caller), both)
-        self.assertEqual(self.ask(caller, STANDING), [])
+        self.assertEqual(self.ask(caller, START), [])
         self.tasks.starts[2].callback(TaskTaken(2, TASK, 17))
         self.assertEqual(self.ask(caller, Ping(5)), [TaskTaken(2, TASK, 17), Pong(5)])
 
-    def test_standingRefused(self) -> None:
+    def test_refused(self) -> None:
         """
         That it was not taken, the client hears at once.
         """
         caller = self.greet()
-        self.ask(caller, STANDING)
+        self.ask(caller, START)
         refused = TaskRefused(2, TASK, Reason.CALLBACK_REFUSED, "nobody")
         self.tasks.starts[0].callback(refused)
         self.assertEqual(self.answers(caller), [refused])
 
-    def test_standingUnsaid(self) -> None:
+    def test_unsaid(self) -> None:
         """
         An answer that waits is said before the remote hangs up, and to nobody who
         has.
         """
         caller = self.greet()
-        self.ask(caller, STANDING)
+        self.ask(caller, START)
         self.tasks.starts[0].callback(TaskTaken(2, TASK, 17))
         self.factory.disconnect()
         self.assertEqual(self.answers(caller), [TaskTaken(2, TASK, 17)])
         caller = self.greet()
-        self.ask(caller, STANDING)
+        self.ask(caller, START)
         self.tasks.starts[1].callback(TaskTaken(2, TASK, 17))
         caller.transport.abortConnection()
         self.network.flush()
@@ -271,6 +270,7 @@ class CommandServerTests(SynchronousTestCase):
         refused = TaskRefused(3, TASK, Reason.CALLBACK_REFUSED, "nobody", 111)
         self.tasks.starts[1].callback(refused)
         self.tasks.starts[0].callback(TaskTaken(2, TASK, 1))
+        self.clock.advance(LATE)
         self.assertEqual(
             self.answers(caller),
             [Pong(5), TaskKilled(4, TASK, 3), refused, TaskTaken(2, TASK, 1)],

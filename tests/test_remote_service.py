@@ -29,6 +29,7 @@ from jobscheduler_tcp.messages import (
     Work,
 )
 from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.remote.command import LATE
 from jobscheduler_tcp.remote.environment import environmentOf, inherited, namedWork
 from jobscheduler_tcp.remote.service import DESCRIPTOR_RESERVE, FAREWELL, RemoteService
 from jobscheduler_tcp.remote.starts import MEMORY, SHORTEST_MEMORY, Starts
@@ -138,7 +139,7 @@ class StartTests(RemoteTestCase):
         caller.transport.write(encodeRequest(Hello(1, 1, taskId(1))))
         self.network.flush()
         caller.transport.write(encodeRequest(replace(START, id=2)))
-        self.network.flush()
+        self.network.advance(LATE)
         _, taken = self.answers(caller)
         self.assertEqual(taken, TaskTaken(2, TASK, 1))
         self.runTask()

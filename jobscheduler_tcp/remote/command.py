@@ -35,7 +35,6 @@ from jobscheduler_tcp.messages import (
     Answer,
     AttachRefused,
     AttachTask,
-    CallbackMode,
     ConfirmationOpened,
     ConfirmationRefused,
     Hello,
@@ -65,8 +64,8 @@ from jobscheduler_tcp.wire.starts import readStart
 # start waits for the client's own callback port, 15 seconds at most.
 MAX_OUTSTANDING = 4096
 
-# Seconds for which the answer to a start that was taken on a standing connection may
-# wait for others: the client hears the same there, and was woken up for each.
+# Seconds for which the answer to a start that was taken may wait for others: the
+# client hears the same on the confirmation connection, and was woken up for each.
 LATE = 0.01
 
 
@@ -232,8 +231,13 @@ class CommandServerProtocol(CommandPortProtocol):
     def _start(self, request: StartTask) -> None:
         self._outstanding += 1
         answer = self._tasks.start(request, self.peer.host)
+<<<<<<< Updated upstream
         answered = self._answered if request.mode is CallbackMode.OWN else self._taken
         answer.addCallbacks(answered, self._broken, errbackArgs=(request.id,))
+=======
+        answer.addErrback(self._broken, request.id)
+        answer.addCallback(self._taken)
+>>>>>>> Stashed changes
 
     def _taken(self, answer: Answer) -> None:
         if not isinstance(answer, TaskTaken):
