@@ -355,7 +355,7 @@ class CommandServerTests(SynchronousTestCase):
         """
         caller = self.greet()
         self.patch(self.tasks, "start", lambda message, host: fail(ZeroDivisionError()))
-        for start in (START, replace(STANDING, id=3)):
+        for start in (START, replace(START, id=3)):
             failed = RequestFailed(start.id, "jsremote-internal-error", "The request failed")
             self.assertEqual(self.ask(caller, start), [failed])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)

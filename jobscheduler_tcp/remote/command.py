@@ -231,13 +231,7 @@ class CommandServerProtocol(CommandPortProtocol):
     def _start(self, request: StartTask) -> None:
         self._outstanding += 1
         answer = self._tasks.start(request, self.peer.host)
-<<<<<<< Updated upstream
-        answered = self._answered if request.mode is CallbackMode.OWN else self._taken
-        answer.addCallbacks(answered, self._broken, errbackArgs=(request.id,))
-=======
-        answer.addErrback(self._broken, request.id)
-        answer.addCallback(self._taken)
->>>>>>> Stashed changes
+        answer.addCallbacks(self._taken, self._broken, errbackArgs=(request.id,))
 
     def _taken(self, answer: Answer) -> None:
         if not isinstance(answer, TaskTaken):
