@@ -296,7 +296,7 @@ class OutputPipeTests(PipeTestCase):
 
         os.write(self.writing, b"x" * 32768)
         self.reactor.events()
-        self.assertEqual(fcntl.fcntl(self.writing, fcntl.F_GETPIPE_SZ), 262144)
+        self.assertEqual(fcntl.fcntl(self.writing, fcntl.F_GETPIPE_SZ), 524288)
 
         os.write(self.writing, b"x" * 262144)
         self.reactor.events()
