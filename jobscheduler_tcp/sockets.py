@@ -128,7 +128,8 @@ def promptly(transport: ITCPTransport) -> Callable[[bytes], None]:
     it does if there is TLS or no socket.
     """
     if not isinstance(transport, Connection) or transport.TLS:
-        return transport.write
+        ours: Callable[[bytes], None] = getattr(transport, "writePromptly", transport.write)
+        return ours
     connected = transport.getHandle()
     isFree = True
 

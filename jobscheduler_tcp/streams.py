@@ -207,6 +207,19 @@ class Stream:
             if not self._due or self._size >= _MUCH:
                 self._wrote()
 
+    def writePromptly(self, data: bytes) -> None:
+        """
+        Write what is joined to nothing, for the peer answers it before we say more: it
+        is given to the kernel at once.
+        """
+        if self._open and not self._size and not self.disconnecting:
+            try:
+                data = data[self._socket.send(data) :]
+            except OSError:
+                pass  # it is full, or broken, which is found out below
+        if data:
+            self.write(data)
+
     def writeSequence(self, data: Iterable[bytes]) -> None:
         """
         See C{ITransport}.

@@ -17,6 +17,7 @@ from twisted.internet.interfaces import (
     IPushProducer,
     IReadWriteDescriptor,
     ISystemHandle,
+    ITCPTransport,
 )
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.internet.task import Clock
@@ -27,6 +28,7 @@ from zope.interface.verify import verifyObject
 
 from jobscheduler_tcp.endofturn import endOfTurn
 from jobscheduler_tcp.interfaces import IStreamTransport
+from jobscheduler_tcp.sockets import promptly
 from jobscheduler_tcp.streams import Stream
 
 MUCH = b"x" * 20000
@@ -295,6 +297,30 @@ class WritingTests(StreamTestCase):
         self.reactor.turn()
         self.stream.write(MUCH)
         self.assertEqual((self.kernel.calls, self.reactor.getDelayedCalls()), (2, []))
+
+    def test_promptly(self) -> None:
+        """
+        What is to be answered before more is said leaves at once, as far as the kernel
+        takes it and nothing waits.
+        """
+        write = promptly(cast(ITCPTransport, self.stream))
+        write(b"one")
+        self.assertEqual(self.kernel.taken, b"one")
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        self.kernel.room = 1
+        write(b"two")
+        write(b"three")
+        self.assertEqual(self.kernel.taken, b"onet")
+        self.kernel.room = 10**9
+        self.reactor.turn()
+        self.assertEqual(self.kernel.taken, b"onetwothree")
+        self.stream.loseConnection()
+        write(b"four")
+        self.assertEqual(self.kernel.taken, b"onetwothree")
+        self.reactor.turn()
+        self.assertEqual(self.kernel.taken, b"onetwothreefour")
+        write(b"too late")
+        self.assertOver(ConnectionDone)
 
     def test_part(self) -> None:
         """
