@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from jobscheduler_tcp.books import BLANK, INPUT_WINDOW, Books
 from jobscheduler_tcp.conversation import HANDSHAKE, TASK, Conversation, Place, Role
 from jobscheduler_tcp.errors import LocalProtocolError, ProtocolError, RemoteProtocolError
 from jobscheduler_tcp.messages import (
@@ -41,106 +42,40 @@ _ENTERED = frozenset(
     {TaskOutput, OutputAcknowledged, TaskInput, InputTaken, InputEnded, TaskAttached}
 )
 
-# Bytes of input that a client may send a task beyond what it was given, as our
-# remotes say it.
-INPUT_WINDOW = 262144
-
 
 class _Task(Conversation):
     """
-    The books of one task's channel.
+    The channel of one task.
+
+    @ivar books: not to be written into.
     """
 
-    __slots__ = (
-        "given",
-        "inputEnded",
-        "inputWindow",
-        "stderr",
-        "stderrKept",
-        "stdout",
-        "stdoutKept",
-        "taken",
-    )
+    __slots__ = ("books",)
 
     def __init__(self, role: Role) -> None:
         super().__init__(TASK, role)
-        self.stdout = self.stdoutKept = 0  # said, acknowledged
-        self.stderr = self.stderrKept = 0
-        self.given = self.taken = 0
-        self.inputWindow = 0
-        self.inputEnded = False
+        self.books = BLANK
 
-    def unacknowledged(self) -> int:
+    def written(self) -> Books:
         """
-        Tell how many bytes of output are on the way.
+        The books, to be written into.
         """
-        return self.stdout - self.stdoutKept + self.stderr - self.stderrKept
+        if self.books is BLANK:
+            self.books = Books()
+        return self.books
 
     def enter(self, message: Confirmation, window: int, culprit: type[ProtocolError]) -> None:
         """
         Enter what was said into the books.
         """
-        match message:
-            case TaskOutput():
-                self.output(message.stream, message.offset, len(message.data), window, culprit)
-            case OutputAcknowledged():
-                if not (
-                    self.stdoutKept <= message.stdout <= self.stdout
-                    and self.stderrKept <= message.stderr <= self.stderr
-                ):
-                    raise culprit("an acknowledgement goes back, or beyond what was said")
-                self.stdoutKept = message.stdout
-                self.stderrKept = message.stderr
-            case TaskInput():
-                self.input(message.offset, len(message.data), culprit)
-            case InputTaken():
-                if not self.taken <= message.offset <= self.given:
-                    raise culprit("the input taken goes back, or beyond what was given")
-                self.taken = message.offset
-            case InputEnded():
-                if self.inputEnded:
-                    raise culprit("the input ends twice")
-                self.inputEnded = True
-            case TaskAttached():
-                self.stdout = self.stdoutKept = message.stdout
-                self.stderr = self.stderrKept = message.stderr
-                if message.taken > message.stdin:
-                    raise culprit("more input was taken than given")
-                self.given, self.taken = message.stdin, message.taken
-                self.inputEnded = message.inputEnded
-                # One number for all tasks, as our remotes say it.
-                window = message.window
-                self.inputWindow = INPUT_WINDOW if window == INPUT_WINDOW else window
-            case _:
-                pass
+        if type(message) is not TaskAttached or not _saysNothing(message):
+            self.written().enter(message, window, culprit)
 
-    def output(
-        self, stream: Stream, offset: int, size: int, window: int, culprit: type[ProtocolError]
-    ) -> None:
-        """
-        So many bytes of output are said.
-        """
-        expected = self.stderr if stream is Stream.STDERR else self.stdout
-        if offset != expected:
-            raise culprit(f"output from offset {offset} where {expected} comes next")
-        if size > window - self.unacknowledged():
-            raise culprit(f"output beyond the window of {window} bytes")
-        if stream is Stream.STDERR:
-            self.stderr += size
-        else:
-            self.stdout += size
 
-    def input(self, offset: int, size: int, culprit: type[ProtocolError]) -> None:
-        """
-        So many bytes of input are said.
-        """
-        if self.inputEnded:
-            raise culprit("input after its end")
-        if offset != self.given:
-            raise culprit(f"input from offset {offset} where {self.given} comes next")
-        if size > self.inputWindow - (self.given - self.taken):
-            raise culprit(f"input beyond the window of {self.inputWindow} bytes")
-        self.given += size
+def _saysNothing(message: TaskAttached) -> bool:
+    return message.window == INPUT_WINDOW and not (
+        message.stdout or message.stderr or message.stdin or message.taken or message.inputEnded
+    )
 
 
 _CLOSED = Place.END_ACKNOWLEDGED
@@ -259,35 +194,36 @@ class ConfirmationChannels:
             raise LocalProtocolError("output of a task that does not run")
         if not 0 < size <= extended.MAX_DATA:
             raise LocalProtocolError(f"{size} bytes of data in one frame")
-        offset = task.stderr if stream is Stream.STDERR else task.stdout
-        task.output(stream, offset, size, self.window, LocalProtocolError)
+        books = task.written()
+        offset = books.stderr if stream is Stream.STDERR else books.stdout
+        books.output(stream, offset, size, self.window, LocalProtocolError)
         return extended.outputHeader(channel, stream, offset, size)
 
     def outputRoom(self, channel: int) -> int:
         """
         Tell how many bytes of output the remote may still send.
         """
-        return self.window - self._task(channel).unacknowledged()
+        return self.window - self._task(channel).books.unacknowledged()
 
     def inputRoom(self, channel: int) -> int:
         """
         Tell how many bytes of input the client may still send.
         """
-        task = self._task(channel)
-        return task.inputWindow - (task.given - task.taken)
+        books = self._task(channel).books
+        return books.inputWindow - (books.given - books.taken)
 
     def inputOffset(self, channel: int) -> int:
         """
         Tell the offset of the next byte of input.
         """
-        return self._task(channel).given
+        return self._task(channel).books.given
 
     def received(self, channel: int) -> tuple[int, int]:
         """
         Client: tell how many bytes of stdout and stderr were heard so far.
         """
-        task = self._task(channel)
-        return task.stdout, task.stderr
+        books = self._task(channel).books
+        return books.stdout, books.stderr
 
     def acknowledgement(self, channel: int) -> OutputAcknowledged:
         """

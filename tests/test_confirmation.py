@@ -23,7 +23,7 @@ from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
-from jobscheduler_tcp.channels import INPUT_WINDOW
+from jobscheduler_tcp.books import INPUT_WINDOW
 from jobscheduler_tcp.heartbeat import INTERVAL, SILENCE, Heart
 from jobscheduler_tcp.interfaces import IConfirmedTask
 from jobscheduler_tcp.messages import (

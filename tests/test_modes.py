@@ -14,7 +14,7 @@ from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp import channels, heartbeat
-from jobscheduler_tcp.channels import INPUT_WINDOW
+from jobscheduler_tcp.books import INPUT_WINDOW
 from jobscheduler_tcp.client.callback import CallbackWatcher
 from jobscheduler_tcp.client.jobcore import JobCore
 from jobscheduler_tcp.client.standing import StandingProtocol

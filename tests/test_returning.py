@@ -13,7 +13,7 @@ from uuid import UUID
 from twisted.internet.defer import Deferred
 from xxhash import xxh3_128_digest
 
-from jobscheduler_tcp.channels import INPUT_WINDOW
+from jobscheduler_tcp.books import INPUT_WINDOW
 from jobscheduler_tcp.messages import (
     AttachRefused,
     AttachTask,

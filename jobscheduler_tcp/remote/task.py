@@ -13,7 +13,7 @@ from hmac import compare_digest
 from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
-from jobscheduler_tcp.channels import INPUT_WINDOW
+from jobscheduler_tcp.books import INPUT_WINDOW
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     IConfirmedTask,
