@@ -31,12 +31,13 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.caller import Caller
 from jobscheduler_tcp.remote.nobody import NOBODY
+from jobscheduler_tcp.wire.extended import MAX_DATA
 
 if TYPE_CHECKING:
     from jobscheduler_tcp.remote.standings import StandingFactory
 
-# Bytes of output of one task until it is the turn of the next: as much as a
-# transport of Twisted takes before it says that it has enough.
+# Bytes of output of one task until it is the turn of the next, if there is one: as
+# much as a transport of Twisted takes before it says that it has enough.
 MAX_TURN = 65536
 
 
@@ -138,7 +139,7 @@ class StandingConfirmation(Caller):
         try:
             while self._turns and not (self._clogged or self._closed):
                 line = self._turns.popleft()
-                line.queued = line.write()
+                line.queued = line.write(MAX_TURN if self._turns else MAX_DATA)
                 if line.queued:
                     self._turns.append(line)
         finally:
@@ -334,10 +335,11 @@ class TaskLine:
 
     # ------------------------------------------------------ what the connection does
 
-    def write(self) -> bool:
+    def write(self, most: int) -> bool:
         """
         Write one frame of output.
 
+        @param most: bytes that may be in it.
         @return: whether there is more that may be written.
         """
         waiting = self._waiting
@@ -345,7 +347,7 @@ class TaskLine:
             return False  # it was given up meanwhile
         room = self._connection.room(self._number)
         stream, data = waiting[0]
-        size = min(len(data), room, MAX_TURN)
+        size = min(len(data), room, most)
         if size < len(data):
             if size <= 0:
                 return False
