@@ -39,7 +39,7 @@ from jobscheduler_tcp.interfaces import (
 from jobscheduler_tcp.messages import Stream, Work
 from jobscheduler_tcp.remote import exits, program
 from jobscheduler_tcp.remote.drain import DRAIN_LIMIT, DRAIN_SILENCE
-from jobscheduler_tcp.remote.exits import AWAITED, POLL_INTERVAL, ExitWatch
+from jobscheduler_tcp.remote.exits import AWAITED, POLL_INTERVAL, ExitWatch, ReportedExit
 from jobscheduler_tcp.remote.kill import Killer
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.launcher import ProcessLauncher
@@ -263,6 +263,28 @@ class OutputPipeTests(PipeTestCase):
         self.assertTrue(self.output.closed)
         self.assertEqual(self.output.state(), (False, False))
         self.assertEqual((self.output.fileno(), self.reactor.readers), (-1, []))
+
+    def test_readOut(self) -> None:
+        """
+        What ended before it is read for the first time is never with the reactor;
+        what did not goes on to be read.
+        """
+        os.write(self.writing, b"one")
+        self.output.readOut()
+        self.assertEqual((self.heard, self.reactor.readers), ([b"one"], [self.output]))
+        os.close(self.writing)
+        self.reactor.events()
+        self.assertEqual((self.ends, self.output.closed), (1, True))
+
+        for printed in (b"", b"two"):
+            reading, writing = self.pipe()
+            self.output = OutputPipe(self.reactor, STDOUT, reading, self)
+            os.write(writing, printed)
+            os.close(writing)
+            self.patch(self.reactor, "addReader", self.fail)
+            self.output.readOut()
+            self.assertTrue(self.output.closed)
+        self.assertEqual((self.heard, self.ends), ([b"one", b"two"], 3))
 
     def test_drainStopsWhenPaused(self) -> None:
         """
@@ -637,6 +659,42 @@ class LaunchedProcessTests(PipeTestCase):
         self.assertEqual(self.told(), [(STDOUT, b"out"), (STDERR, b"err")])
         self.exit()
         self.checkOver()
+
+    def test_overBeforeStarted(self) -> None:
+        """
+        Of a process of another one that is over when its start is heard of, all is
+        told at once.
+        """
+        self.process.expect()
+        os.write(self.stdout, b"out")
+        os.close(self.stdout)
+        os.close(self.stderr)
+        self.process.started(self.execution, ReportedExit(0, 0.5, 0.25, 1))
+        started, out, ending = self.told()
+        self.assertEqual((started, out), (("started", NOBODY), (STDOUT, b"out")))
+        assert isinstance(ending, ProcessExit)
+        self.assertEqual((ending.exitCode, ending.userSeconds), (0, 0.5))
+        self.assertEqual(self.over, [self.process])
+        self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
+
+    def test_overWithOutputHeld(self) -> None:
+        """
+        If somebody else still holds its output, that is read for a while, as of any
+        other; a pause holds here too.
+        """
+        self.process.expect()
+        os.close(self.stderr)
+        self.process.pauseProducing()
+        os.write(self.stdout, b"one")
+        self.process.started(self.execution, ReportedExit(0, 0.0, 0.0, 0))
+        self.assertEqual(self.told(), [("started", NOBODY)])
+        self.process.resumeProducing()
+        self.reactor.events()
+        self.assertEqual(self.told(), [(STDOUT, b"one")])
+        self.reactor.advance(DRAIN_SILENCE)
+        [ending] = self.told()
+        assert isinstance(ending, ProcessExit)
+        self.assertIn("stdout still held", ending.note)
 
     def test_outputAtExit(self) -> None:
         """

@@ -158,12 +158,26 @@ class OutputPipe:
     def readOut(self) -> None:
         """
         Read what is there now of a stream that was not read before, and go on if
-        that was not all.
+        that was not all. If it was, the reactor never knows of it.
         """
-        self._reading = True
-        self.drain()
-        if self._reading:
-            self._reactor.addReader(self)
+        pieces: list[bytes] = []
+        more = True
+        try:
+            while more and len(pieces) < 2:
+                data = os.read(self._descriptor, self._size)
+                more = bool(data)
+                if more:
+                    pieces.append(data)
+        except BlockingIOError:
+            pass
+        if more:
+            self.resume()
+        else:
+            self.close()
+        for piece in pieces:
+            self._reader.outputHeard(self.stream, piece)
+        if not more:
+            self._reader.outputEnded()
 
     def state(self) -> tuple[bool, bool]:
         """
