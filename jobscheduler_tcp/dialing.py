@@ -33,6 +33,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
+from jobscheduler_tcp.endofturn import endOfTurn
 from jobscheduler_tcp.interfaces import IDialReactor, IStreamReactor
 from jobscheduler_tcp.streams import Stream
 
@@ -40,14 +41,23 @@ _UNDER_WAY = frozenset({EINPROGRESS, EALREADY, EAGAIN})
 
 
 def dial(
-    reactor: IDialReactor, host: str, port: int, factory: ClientFactory, timeout: float
+    reactor: IDialReactor,
+    host: str,
+    port: int,
+    factory: ClientFactory,
+    timeout: float,
+    *,
+    putOff: bool = False,
 ) -> None:
     """
     The same as C{reactor.connectTCP}, which is also what is done where the reactor
     watches no descriptors.
+
+    @param putOff: whether to begin only at the end of the turn, after what is said
+        until then.
     """
     if IReactorFDSet.providedBy(reactor):
-        Call(cast(IStreamReactor, reactor), host, port, factory, timeout).connect()
+        Call(cast(IStreamReactor, reactor), host, port, factory, timeout).connect(putOff)
     else:
         reactor.connectTCP(host, port, factory, timeout)
 
@@ -99,13 +109,21 @@ class Call:
         self._address: tuple[str, int] = host, port
         self._watched = False
 
-    def connect(self) -> None:
+    def connect(self, putOff: bool = False) -> None:
         """
         See C{IConnector}. Nobody is told of a failure before this returns.
         """
         factory = cast(ClientFactory, self._factory)
         factory.doStart()
         factory.startedConnecting(self)
+        if putOff:
+            endOfTurn(self._reactor).call(self._reactor, self._begin)
+        else:
+            self._begin()
+
+    def _begin(self) -> None:
+        if self._factory is None:
+            return  # it was stopped
         if isIPAddress(self._host):
             self._call(socket.AF_INET)
         elif isIPv6Address(self._host):

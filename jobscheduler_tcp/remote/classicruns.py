@@ -16,6 +16,7 @@ from twisted.internet.protocol import ClientFactory
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from jobscheduler_tcp.dialing import dial
 from jobscheduler_tcp.errors import CommandRefused
 from jobscheduler_tcp.plaincommands import Said, timestamp
 from jobscheduler_tcp.remote.classic import ClassicConfirmationProtocol, ClassicTask
@@ -59,11 +60,16 @@ class ClassicRun(ClientFactory):
 
     def dial(self) -> None:
         """
-        Call the client.
+        Call the client, which hears the answer to its command before.
         """
-        self._connector = self._place.reactor.connectTCP(
-            self._host, self._port, self, CONNECT_TIMEOUT
-        )
+        reactor = self._place.reactor
+        dial(reactor, self._host, self._port, self, CONNECT_TIMEOUT, putOff=True)
+
+    def startedConnecting(self, connector: IConnector) -> None:
+        """
+        Remember who connects, to be able to stop it.
+        """
+        self._connector = connector
 
     def buildProtocol(self, addr: IAddress | None) -> ClassicConfirmationProtocol:
         """

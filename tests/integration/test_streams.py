@@ -105,6 +105,25 @@ class DialTests(TestCase):
         await listener.over
         port.stopListening()
 
+    async def test_putOff(self) -> None:
+        """
+        A call can be put off to the end of the turn, and stopped before that.
+        """
+        listening = listeningSocket(LOOPBACK, 0)
+        self.addCleanup(listening.close)
+        number = listening.getsockname()[1]
+        person, other = Person(), Callers(Person())
+        dial(cast(Any, reactor), LOOPBACK, number, Callers(person), LONG, putOff=True)
+        call = Call(reactor, LOOPBACK, number, other, LONG)
+        call.connect(putOff=True)
+        call.stopConnecting()
+        self.assertFalse(person.made.called)
+        await person.made
+        self.assertEqual((await other.failed)[0], "UserError")
+        person.transport.abortConnection()
+        await person.over
+        self.assertFalse(other.person is None or cast(Person, other.person).made.called)
+
     async def test_later(self) -> None:
         """
         A call that has to wait is taken when somebody accepts it.
