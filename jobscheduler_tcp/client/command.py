@@ -47,6 +47,7 @@ from jobscheduler_tcp.messages import (
     Welcome,
 )
 from jobscheduler_tcp.sockets import settle
+from jobscheduler_tcp.streams import Stream
 from jobscheduler_tcp.wire.answers import decodeAnswer
 from jobscheduler_tcp.wire.requests import encodeRequest
 from jobscheduler_tcp.wire.splitters import MAX_GREETED, AnswerSplitter
@@ -140,6 +141,13 @@ class CommandClientProtocol(Protocol):
             return
         self._waiting[number] = message, asker
         self.transport.write(data)
+
+    def hurry(self) -> None:
+        """
+        Send what was asked now, where a transport would wait for the end of the turn.
+        """
+        if isinstance(self.transport, Stream):
+            self.transport.flush()
 
     def connectionMade(self) -> None:
         """

@@ -183,6 +183,14 @@ class CommandConnection:
             self._setTimer()
             self._restIfIdle()
 
+    def hurry(self) -> None:
+        """
+        Send at once what was asked: there is nothing that it could be joined to, and
+        the remote can begin while we finish what we are at.
+        """
+        if self._protocol is not None:
+            self._protocol.hurry()
+
     def pin(self, answer: Deferred[Answer]) -> None:
         """
         The remote may have obeyed a request: say it again to no other. Should one

@@ -306,6 +306,8 @@ class JobCore(JobHands):
             key.secret if key is not None else b"",
         )
         self.answer = self.requests.request(start)
+        if self.processClass.running == 1 and self.classic is None:
+            self.connection.hurry()
         self.answer.addCallbacks(self._answered, self._notAnswered)
 
     def mayRun(self) -> None:
