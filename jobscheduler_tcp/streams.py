@@ -47,6 +47,10 @@ _MUCH = 16 * 1024
 # Bytes that may wait before a producer is paused, as Twisted has it.
 _ENOUGH = 64 * 1024
 
+# A list takes memory, and most connections say nothing most of the time: they share
+# an empty one.
+_NOTHING: list[bytes | memoryview] = []
+
 # Pieces that the kernel takes at once; POSIX promises 16, Linux has 1024.
 _MOST_PIECES = 16
 
@@ -98,7 +102,7 @@ class Stream:
         self._peer = peer
         self._protocol: IProtocol | None = None
         self._producer: IProducer | None = None
-        self._pieces: list[bytes | memoryview] = []
+        self._pieces = _NOTHING
         self._size = 0  # of all pieces
         self._most = _READ
         self._due = False  # flush will be called
@@ -202,7 +206,10 @@ class Stream:
         if not isinstance(data, bytes):
             raise TypeError("Data must be bytes")  # as Twisted's does
         if data and self._open:
-            self._pieces.append(data)
+            if self._size:
+                self._pieces.append(data)
+            else:
+                self._pieces = [data]
             self._size += len(data)
             if not self._due or self._size >= _MUCH:
                 self._wrote()
@@ -228,7 +235,10 @@ class Stream:
             if not isinstance(piece, bytes):
                 raise TypeError("Data must be bytes")
             if piece and self._open:
-                self._pieces.append(piece)
+                if self._size:
+                    self._pieces.append(piece)
+                else:
+                    self._pieces = [piece]
                 self._size += len(piece)
         if self._size and (not self._due or self._size >= _MUCH):
             self._wrote()
@@ -302,7 +312,7 @@ class Stream:
             return error.errno == ENOBUFS
         self._size -= sent
         if not self._size:
-            pieces.clear()
+            self._pieces = _NOTHING
             return True
         whole = 0
         while sent >= len(pieces[whole]):
@@ -335,7 +345,7 @@ class Stream:
         """
         Nothing can be sent. What the peer said before may wait to be read.
         """
-        self._pieces.clear()
+        self._pieces = _NOTHING
         self._size = 0
         protocol = cast(IProtocol, self._protocol)
         while self._reading:
@@ -447,7 +457,7 @@ class Stream:
         """
 
     def _stopWriting(self) -> None:
-        self._pieces.clear()
+        self._pieces = _NOTHING
         self._size = 0
         if self._writing:
             self._writing = False
