@@ -9,7 +9,7 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp.heartbeat import INTERVAL, SILENCE, Beating, Heart
+from jobscheduler_tcp.heartbeat import INTERVAL, MOST, SILENCE, Beating, Heart
 
 
 class Member:
@@ -89,6 +89,23 @@ class HeartTests(SynchronousTestCase):
         self.beat()
         self.assertEqual({member.beats for member in members}, {1})
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        for member in members:
+            self.heart.remove(member)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_many(self) -> None:
+        """
+        Many connections beat one lot after the other, each once in an interval.
+        """
+        members = [Member() for _ in range(4 * MOST - 1)]
+        for member in members:
+            self.heart.add(member)
+        self.beat()
+        for lots in range(1, 9):
+            self.assertEqual(sum(member.beats for member in members), lots * MOST - lots // 4)
+            self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+            self.clock.advance(INTERVAL / 4)
+        self.assertEqual({member.beats for member in members[MOST:]}, {2})
         for member in members:
             self.heart.remove(member)
         self.assertEqual(self.clock.getDelayedCalls(), [])
