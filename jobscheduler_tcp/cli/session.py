@@ -19,8 +19,8 @@ from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStart
 # Output that waits for our reader: beyond the first the confirmation is paused,
 # below the second it goes on. What is under way then, one window (2 MiB) at
 # most, still comes.
-HIGH = 256 * 1024
-LOW = 64 * 1024
+HIGH = 1024 * 1024
+LOW = 256 * 1024
 
 
 @implementer(IConfirmationReceiver)
