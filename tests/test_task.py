@@ -38,6 +38,7 @@ from jobscheduler_tcp.messages import (
     EndAcknowledged,
     InputEnded,
     InputTaken,
+    OnDisconnect,
     StartTask,
     Stream,
     Survivor,
@@ -67,7 +68,14 @@ class TaskBench:
     A task, its client and its process.
     """
 
-    def __init__(self, work: Work, *, listens: bool = True, **how: Any) -> None:
+    def __init__(
+        self,
+        work: Work,
+        *,
+        listens: bool = True,
+        onDisconnect: OnDisconnect = OnDisconnect.KILL,
+        **how: Any,
+    ) -> None:
         self.network = MemoryNetwork()
         self.clock = self.network.clock
         self.clock.advance(1000)
@@ -79,7 +87,9 @@ class TaskBench:
         self.overs: list[str] = []
         self.port = ListenerPort(self.client, PORT, **how) if listens else None
         place = Workplace(self.remote, self.launcher, self.heart, lambda: NOW)
-        message = StartTask(7, TASK, PORT, TOKEN, work)
+        message = StartTask(
+            7, TASK, PORT, TOKEN, work, onDisconnect=onDisconnect, hold=600.0, secret=TOKEN
+        )
         self.task = Task(
             place,
             message,
@@ -162,6 +172,16 @@ class LifeTests(TaskTestCase):
         """
         self.assertEqual(self.begin().task.descriptors, 4)
         self.assertEqual(self.begin(Work(script="cat", stdin=True)).task.descriptors, 5)
+
+    def test_lostWhenOver(self) -> None:
+        """
+        Of a task that would be held, but is over without having run, nobody is
+        waited for when its connection breaks.
+        """
+        bench = self.begin(listens=False, onDisconnect=OnDisconnect.HOLD)
+        bench.dial()
+        bench.task.callbackLost()
+        self.assertOver()
 
     def test_life(self) -> None:
         """

@@ -424,6 +424,7 @@ class Steps:
         There is nothing left to do.
         """
         self.limits.stop()
+        self.onDisconnect = OnDisconnect.KILL  # nothing more is kept
         if self.kept is not None:
             self.kept.lost = True
             self.kept.stop()
@@ -441,5 +442,4 @@ class Steps:
         """
         self.callback.part()
         self.kept = None
-        self.onDisconnect = OnDisconnect.KILL
         del self.receiver, self.limits
