@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 from weakref import WeakKeyDictionary
 
-from twisted.internet.interfaces import IReactorTime
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 
 
@@ -20,7 +20,7 @@ class Writing(Protocol):
 
     def flush(self) -> None:
         """
-        Send it. Must not raise.
+        Send it.
         """
 
 
@@ -37,25 +37,26 @@ class EndOfTurn:
     def __init__(self) -> None:
         self._calls: list[Callable[[], object]] = []
         self._writing: list[Writing] = []
-        self._armed = False
+        self._armed: IDelayedCall | None = None
 
     def call(self, reactor: IReactorTime, later: Callable[[], object]) -> None:
         """
         Call something that shall not be called from where we are.
         """
         self._calls.append(later)
-        if not self._armed:
-            self._armed = True
-            reactor.callLater(0, self._end)
+        self._arm(reactor)
 
     def flush(self, reactor: IReactorTime, writing: Writing) -> None:
         """
         Flush a connection; once is enough.
         """
         self._writing.append(writing)
-        if not self._armed:
-            self._armed = True
-            reactor.callLater(0, self._end)
+        self._arm(reactor)
+
+    def _arm(self, reactor: IReactorTime) -> None:
+        # A reactor that is stopped, or cleaned up, may have forgotten it.
+        if self._armed is None or not self._armed.active():
+            self._armed = reactor.callLater(0, self._end)
 
     def _end(self) -> None:
         for call in self._calls:  # which may put off more
@@ -64,10 +65,13 @@ class EndOfTurn:
             except Exception:
                 self._log.failure("What was put off failed")
         self._calls.clear()
-        self._armed = False
+        self._armed = None
         writing, self._writing = self._writing, []
         for each in writing:
-            each.flush()
+            try:
+                each.flush()
+            except Exception:
+                self._log.failure("What was written is not sent")
 
 
 _ends: WeakKeyDictionary[IReactorTime, EndOfTurn] = WeakKeyDictionary()

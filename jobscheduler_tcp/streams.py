@@ -10,6 +10,7 @@ of Twisted: a protocol does not know the difference.
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterable
 from errno import ENOBUFS
@@ -51,8 +52,8 @@ _ENOUGH = 64 * 1024
 # an empty one.
 _NOTHING: list[bytes | memoryview] = []
 
-# Pieces that the kernel takes at once; POSIX promises 16, Linux has 1024.
-_MOST_PIECES = 16
+# Pieces that the kernel takes at once: 1024 with Linux.
+_MOST_PIECES = max(os.sysconf("SC_IOV_MAX"), 16)
 
 
 @implementer(IStreamTransport, IReadWriteDescriptor, IHalfCloseableDescriptor, ISystemHandle)
@@ -245,8 +246,11 @@ class Stream:
 
     def _wrote(self) -> None:
         if self._size >= _MUCH and not self._writing:
-            self._give()
-            if not self._size and (self._streaming or self._producer is None):
+            if not self._give():
+                self._open = False  # the end of the turn finds it out, too
+            elif self._size:
+                self._awaitRoom()
+            elif self._streaming or self._producer is None:
                 return  # nobody waits for the end of the turn
         self._soon()
         if self._size > _ENOUGH and self._streaming and not self._paused:
@@ -283,15 +287,18 @@ class Stream:
         if self._size and not self._give():
             self._broken()
         elif self._size:
-            if not self._writing:
-                self._writing = True
-                self._reactor.addWriter(self)
+            self._awaitRoom()
         else:
             if self._writing:
                 self._writing = False
                 self._reactor.removeWriter(self)
             if self._producer is not None or self.disconnecting or self._halfClosing:
                 self._drained()
+
+    def _awaitRoom(self) -> None:
+        if not self._writing:
+            self._writing = True
+            self._reactor.addWriter(self)
 
     def _give(self) -> bool:
         """
@@ -300,12 +307,13 @@ class Stream:
         @return: C{False} if it will never take any more.
         """
         pieces = self._pieces
-        if len(pieces) > 1 and (self._size < _MUCH or len(pieces) > _MOST_PIECES):
+        if len(pieces) > 1 and self._size < _MUCH:
             pieces[:] = [b"".join(pieces)]
         try:
-            sent = (
-                self._socket.send(pieces[0]) if len(pieces) == 1 else self._socket.sendmsg(pieces)
-            )
+            if len(pieces) == 1:
+                sent = self._socket.send(pieces[0])
+            else:
+                sent = self._socket.sendmsg(pieces[:_MOST_PIECES])
         except BlockingIOError:
             return True
         except OSError as error:

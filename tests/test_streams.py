@@ -5,8 +5,9 @@ it is told.
 
 from __future__ import annotations
 
+import os
 import socket
-from errno import ECONNRESET, ENOBUFS, ENOSPC, EPIPE
+from errno import ECONNRESET, EMSGSIZE, ENOBUFS, ENOSPC, EPIPE
 from typing import Any, cast
 
 from hypothesis import given, settings
@@ -33,6 +34,7 @@ from jobscheduler_tcp.streams import Stream
 
 MUCH = b"x" * 20000
 ENOUGH = 64 * 1024
+IOV_MAX = os.sysconf("SC_IOV_MAX")
 
 
 class Reactor(Clock):
@@ -116,6 +118,8 @@ class Kernel:
             raise OSError(self.error, "no")
         if not self.room:
             raise BlockingIOError
+        if len(pieces) > IOV_MAX:
+            raise OSError(EMSGSIZE, "too many")
         taken = b"".join(pieces)[: self.room]
         self.room -= len(taken)
         self.taken += taken
@@ -343,6 +347,22 @@ class WritingTests(StreamTestCase):
             self.assertEqual(self.producer.told, ["pause", "resume"])
             self.assertEqual(self.reactor.writers, [])
 
+    def test_manyPieces(self) -> None:
+        """
+        However many pieces wait, and however much is asked of the kernel in vain, each
+        is sent once.
+        """
+        self.kernel.room = 0
+        pieces = [b"%7d" % number for number in range(3 * IOV_MAX)]
+        for piece in pieces:
+            self.stream.write(piece)
+        self.assertEqual(self.kernel.calls, 1)
+        self.kernel.room = 10**9
+        while self.reactor.writers:
+            self.stream.doWrite()
+        self.assertEqual(self.kernel.taken, b"".join(pieces))
+        self.assertLess(self.kernel.calls, 10)
+
     def test_noMemory(self) -> None:
         """
         A kernel without memory may have some later.
@@ -411,11 +431,9 @@ class WritingTests(StreamTestCase):
         """
         An exception of a producer is logged, and its connection is closed.
         """
+        self.stream.registerProducer(self.producer, False)
         self.producer.onResume = lambda: 1 / 0
-        self.kernel.room = 0
-        self.stream.registerProducer(self.producer, True)
-        self.stream.write(b"x" * (ENOUGH + 1))
-        self.kernel.room = 10**9
+        self.stream.write(b"x")
         self.reactor.turn()
         self.assertOver(ZeroDivisionError)
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
@@ -679,15 +697,45 @@ class EndOfTurnTests(StreamTestCase):
         What is written by who was told so at the end of a turn leaves at the end of
         the next.
         """
-        self.kernel.room = 0
+        self.stream.registerProducer(self.producer, False)
         self.producer.onResume = lambda: self.stream.write(b"next")
-        self.stream.registerProducer(self.producer, True)
-        self.stream.write(MUCH * 4)
-        self.kernel.room = 10**9
+        self.stream.write(b"now, ")
         self.reactor.turn()
-        self.assertEqual(self.kernel.taken, MUCH * 4)
+        self.assertEqual(self.kernel.taken, b"now, ")
         self.reactor.turn()
-        self.assertEqual(self.kernel.taken, MUCH * 4 + b"next")
+        self.assertEqual(self.kernel.taken, b"now, next")
+
+    def test_forgotten(self) -> None:
+        """
+        A reactor that was stopped may go on without what was put off; then it is done
+        at the end of a later turn.
+        """
+        self.stream.write(b"one")
+        [call] = self.reactor.getDelayedCalls()
+        call.cancel()
+        called: list[bool] = []
+        end = endOfTurn(cast(Any, self.reactor))
+        end.call(cast(Any, self.reactor), lambda: called.append(True))
+        self.reactor.turn()
+        self.assertEqual((self.kernel.taken, called), (b"one", [True]))
+
+    def test_lastWords(self) -> None:
+        """
+        A protocol that fails when it hears of its end does not keep others from
+        sending.
+        """
+        self.patch(self.protocol, "connectionLost", lambda reason: 1 / 0)
+        kernel = Kernel()
+        other = Stream(cast(Any, self.reactor), cast(Any, kernel), ("192.0.2.1", 4712))
+        other.begin(Hearing())
+        self.kernel.error = EPIPE
+        self.kernel.arrived = [b"hello"]
+        self.protocol.onHearing = lambda: 1 / 0
+        self.stream.write(b"one")
+        other.write(b"two")
+        self.reactor.turn()
+        self.assertEqual(kernel.taken, b"two")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
 
     def test_each(self) -> None:
         """
