@@ -130,6 +130,30 @@ class StartTests(AskingTestCase):
         )
         self.assertEqual(self.pauses, [0.05, 0.1, 0.2, 0.4, 0.5])
 
+    def test_waitDown(self) -> None:
+        """
+        While its remote is down a task is tried again and again: that is told once,
+        and so is each reason.
+        """
+        down = 'state="waiting_for_process" position="1" why="SCHEDULER-489  {}"'
+        refused, silent = (task(down.format(why)) for why in ("refused", "silent"))
+        starting = task('state="starting"')
+        runs = task('running_since="2026-11-22 12:00:00.000"')
+        tries = [starting, refused] * 3 + [starting, silent] * 3
+        over = task('reason="exited" exit_code="0"')
+        self.answers = [self.started, *tries, starting, runs, over]
+        code, out, err = said("start-job", "/a", "--wait")
+        self.assertEqual((code, out), (0, "task 7 exited 0\n"))
+        self.assertEqual(
+            err.splitlines(),
+            [
+                "task 7 starting",
+                "task 7 waits, position 1, SCHEDULER-489  refused",
+                "task 7 waits, position 1, SCHEDULER-489  silent",
+                "task 7 runs",
+            ],
+        )
+
     def test_waitJSON(self) -> None:
         """
         The whole of the task, when it is over.

@@ -130,6 +130,7 @@ class Progress:
     def __init__(self) -> None:
         self._lively = isLively(sys.stderr)
         self._told = ""
+        self._attempts: set[str] = set()
         self._written = 0
         self._status: Status | None = None
 
@@ -146,16 +147,20 @@ class Progress:
             self._write("")
             print("\r", end="", file=sys.stderr, flush=True)
 
-    def tell(self, text: str, passing: str = "") -> None:
+    def tell(self, text: str, passing: str = "", *, attempt: bool = False) -> None:
         """
         Tell.
 
         @param passing: what changes all the time, such as seconds.
+        @param attempt: whether it is one of many attempts, of which only the first
+            is a line of its own.
         """
         if not self._lively:
-            if text != self._told:
+            if text != self._told and text not in self._attempts:
                 print(printable(text), file=sys.stderr, flush=True)
                 self._told = text
+                if attempt:
+                    self._attempts.add(text)
         else:
             whole = printable(f"{text}{passing}")
             if hasRich():

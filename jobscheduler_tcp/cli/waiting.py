@@ -85,7 +85,7 @@ class Waiting:
             text = f"{self._what} {told(task)}"
             if task.attributes.get("state") == "none":
                 text += self._jobTold(task.attributes.get("job", ""))
-            self._progress.tell(text, passing(task, now))
+            self._progress.tell(text, passing(task, now), attempt=_isAttempt(task))
             return None
 
         return self.until(look)
@@ -165,7 +165,7 @@ class Waiting:
             if not isinstance(shownTask, int):
                 now, task = shownTask
                 text += f": task {order['task']} {told(task)}"
-                self._progress.tell(readable(text), passing(task, now))
+                self._progress.tell(readable(text), passing(task, now), attempt=_isAttempt(task))
         elif order.get("at") or order.get("setback"):
             at = order.get("at") or order.get("setback") or ""
             self._progress.tell(readable(f"{text} waits, until {at[:19]}"))
@@ -243,6 +243,11 @@ def told(task: Element) -> str:
     if state in ("", "none") and said.get("start_at", "") > said.get("enqueued", ""):
         words.append(f"until {said['start_at'][:19]}")
     return readable(", ".join(words))
+
+
+def _isAttempt(task: Element) -> bool:
+    # While its remote is down, a task waits and is tried in turn.
+    return task.attributes.get("state") == "starting"
 
 
 def passing(task: Element, now: str) -> str:
