@@ -85,6 +85,12 @@ _NEW = {
         (("level", Variant(VT.I4, LOWEST_LEVEL)),),
     ),
 }
+_MEMBERS: dict[str, dict[str, int]] = {
+    _SPOOLER: {},
+    _JOB: {},
+    _TASK: _TASK_NAMES,
+    _LOG: _LOG_NAMES,
+}
 # By the numbers that we give them: a counter low, something random high, as the
 # engines do (4.6.4). Each connection has numbers of its own, so those of all
 # tasks are the same, and what is said of them is.
@@ -163,18 +169,17 @@ class LentObjects:
             case Release():
                 del self._objects[call.object]
                 return Done()
-            case QueryInterface():
-                return InterfaceGiven(NO_INTERFACE)
-            case GetId():
-                names = {_TASK: _TASK_NAMES, _LOG: _LOG_NAMES}.get(name, {})
-                number = names.get(call.name.lower())
-                return IdGiven(UNKNOWN_NAME) if number is None else IdGiven(0, number)
             case Invoke():
                 try:
                     value = self._invoked(name, call)
                 except RemoteProtocolError as error:
                     return failed("SCHEDULER-409", str(error))
                 return Invoked(MEMBER_NOT_FOUND) if value is None else Invoked(0, value)
+            case GetId():
+                number = _MEMBERS[name].get(call.name.lower())
+                return IdGiven(UNKNOWN_NAME) if number is None else IdGiven(0, number)
+            case QueryInterface():
+                return InterfaceGiven(NO_INTERFACE)
 
     def _invoked(self, name: str, call: Invoke) -> Variant | None:
         if name == _LOG:

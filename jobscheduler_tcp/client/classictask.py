@@ -15,7 +15,6 @@ import socket
 from collections.abc import Callable
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -23,6 +22,7 @@ from jobscheduler_tcp.client.callback import CallbackWatcher
 from jobscheduler_tcp.client.classic import ClassicCallbackFactory
 from jobscheduler_tcp.errors import CommandRefused, NotExpressible
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
+from jobscheduler_tcp.logger import TaskLogger
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.wire.documents import isCarried
@@ -117,7 +117,7 @@ class ClassicListener:
     """
 
     claims = 0
-    _log = Logger()
+    _log = TaskLogger()
 
     def __init__(
         self,

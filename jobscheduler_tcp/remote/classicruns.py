@@ -18,6 +18,7 @@ from twisted.python.failure import Failure
 
 from jobscheduler_tcp.dialing import dial
 from jobscheduler_tcp.errors import CommandRefused
+from jobscheduler_tcp.logger import TaskLogger
 from jobscheduler_tcp.plaincommands import Said, timestamp
 from jobscheduler_tcp.remote.classic import ClassicConfirmationProtocol, ClassicTask
 from jobscheduler_tcp.remote.steps import Workplace
@@ -177,7 +178,7 @@ class ClassicRuns:
     they are killed when it is lost (2.11).
     """
 
-    _log = Logger()
+    _log = TaskLogger()
 
     def __init__(self, host: ClassicHost, client: str) -> None:
         """

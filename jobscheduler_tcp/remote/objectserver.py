@@ -10,11 +10,11 @@ from collections.abc import Generator
 from typing import TypeAlias, TypeVar
 
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.conversation import Role
 from jobscheduler_tcp.errors import JobSchedulerError, RemoteProtocolError
+from jobscheduler_tcp.logger import TaskLogger
 from jobscheduler_tcp.objectspeaker import ObjectSpeaker
 from jobscheduler_tcp.wire.classic import Call, CallAnswer, failed
 
@@ -41,7 +41,7 @@ class ObjectServer(ObjectSpeaker):
     @ivar lost: whether the client is gone.
     """
 
-    _log = Logger()
+    _log = TaskLogger()
 
     def __init__(self, task: str) -> None:
         """

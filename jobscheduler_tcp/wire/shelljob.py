@@ -175,9 +175,9 @@ def encodeVariables(
     A set of variables as the engines write it.
     """
     variables = tuple(pairs)
-    count = f'count="{len(variables)}" estimated_byte_count="{_estimate(variables)}"'
     if not variables:
-        return f"{_PROLOG}<{root} {count}/>\n"
+        return f'{_PROLOG}<{root} count="0" estimated_byte_count="0"/>\n'
+    count = f'count="{len(variables)}" estimated_byte_count="{_estimate(variables)}"'
     if _NOT_PLAIN.search("".join([name + value for name, value in variables])) is None:
         inner = "".join([f'<variable name="{name}" value="{value}"/>' for name, value in variables])
     else:
