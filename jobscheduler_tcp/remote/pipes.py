@@ -46,6 +46,9 @@ _FEW = 4
 # An empty deque takes 700 bytes, and most tasks have no input: they share one.
 _NOTHING: deque[memoryview] = deque()
 
+# The reactor asks for its name before each event of a stream.
+_NAMES = tuple(stream.name.lower() for stream in Stream)
+
 # fcntl.F_SETPIPE_SZ, which only Linux has.
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
 
@@ -209,7 +212,7 @@ class OutputPipe:
         """
         See C{IReadDescriptor}.
         """
-        return self.stream.name.lower()
+        return _NAMES[self.stream]
 
     def doRead(self) -> None:
         """
@@ -248,6 +251,8 @@ class OutputPipe:
         """
         The reactor found the stream closed and empty, and has removed us.
         """
+        if self._rest is None:
+            self._reading = False
         if not self.closed:
             self.close()
             self._reader.outputEnded()
