@@ -134,6 +134,20 @@ class ReadTests(SynchronousTestCase):
             with self.subTest(document=wrong):
                 self.assertIsNone(readStart(wrong))
 
+    def test_longScript(self) -> None:
+        """
+        That a long script is not usual is seen at once, too: were each way to read it
+        tried, this would not end.
+        """
+        task = "4be0643f-1d98-4a72-90b4-6b1a3d8c0f10"
+        for line, usual in (("echo a\n", True), ("echo 'a' & b\n", True), ("echo a\r\n", False)):
+            work = Work(script=line * 300)
+            start = StartTask(1, task, 1024, bytes(16), work)
+            said = encodeRequest(start)
+            self.assertEqual(readStart(said), start if usual else None)
+            self.assertIsNone(readStart(said[:-30]))
+            self.assertEqual(asXML(said), start)
+
     @settings(deadline=None, max_examples=200)
     @given(st.lists(st.one_of(written, mutated(written)), max_size=3))
     def test_ends(self, documents: list[bytes]) -> None:

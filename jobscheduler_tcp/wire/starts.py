@@ -11,9 +11,11 @@ from functools import lru_cache
 
 from jobscheduler_tcp.messages import CallbackMode, OnDisconnect, StartTask, Work
 
-# What stands in XML as it is; in a script, there may be lines as well.
+# What stands in XML as it is; in a script, there may be lines as well. There is one way
+# only to match it: what does not match after all would be tried in each other one.
 _PLAIN = "[ !#-%'-;=?-~]"
-_TEXT = "(?:[\\t\\n -%'-;=?-~]+|&(?:amp|lt|gt);){1,512}"
+_LINES = "[\\t\\n -%'-;=?-~]*"
+_TEXT = f"(?!<){_LINES}(?:&(?:amp|lt|gt);{_LINES}){{0,512}}"
 _UUID = "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _BYTES16 = "[0-9a-f]{32}"
 _NUMBER = "[0-9]{1,9}"
