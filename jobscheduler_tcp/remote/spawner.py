@@ -217,7 +217,7 @@ class Spawner:
         @return: whether there were any.
         """
         try:
-            data = self._connection.recv(spawning.LONGEST_REPORT)
+            data = self._receive()
         except BlockingIOError:
             return False
         except OSError:
@@ -232,6 +232,14 @@ class Spawner:
                 self._log.failure("What was started by process {pid} failed", pid=self._pid)
         self._changed()
         return True
+
+    def _receive(self) -> bytes:
+        try:
+            return self._connection.recv(spawning.LONGEST_REPORT)
+        except ConnectionResetError:
+            # It was killed before it had read all starts, which Linux tells first, and
+            # once: its last reports are still to be heard.
+            return self._connection.recv(spawning.LONGEST_REPORT)
 
     def connectionLost(self, reason: Failure) -> None:
         """

@@ -10,6 +10,7 @@ import hashlib
 import os
 import re
 import resource
+import select
 import signal
 import subprocess
 import sys
@@ -646,6 +647,25 @@ class SpawnedTests(LauncherTests):
         self.assertEqual(await killed, KillReport(0))
         ending, _ = await self.run_("true")
         self.assertEqual(ending.exitCode, 0)
+
+    async def test_lastWords(self) -> None:
+        """
+        What the process reported before it was killed is heard, also if it had not
+        read all starts.
+        """
+        pid = await self.begin()
+        _, watcher = self.launch("sleep", "600")
+        main = await watcher.started
+        os.kill(main, signal.SIGKILL)
+        (connection,) = [it for it in reactor.getReaders() if it.logPrefix() == "spawner"]
+        select.select([connection], [], [])  # it says how that ended
+        os.kill(pid, signal.SIGSTOP)
+        _, unread = self.launch("true")
+        os.kill(pid, signal.SIGKILL)
+        while isAlive(pid):  # not a turn of the reactor
+            pass
+        self.assertEqual((await watcher.ended).signal, signal.SIGKILL)
+        await self.assertFailure(unread.started, LaunchLost)
 
     async def test_foundAfterKill(self) -> None:
         """
