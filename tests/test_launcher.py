@@ -374,6 +374,19 @@ class OutputPipeTests(PipeTestCase):
         self.assertEqual(len(self.heard[-1]), 131072)
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_smallPipeDoesNotRest(self) -> None:
+        """
+        So is who fills one of two pages, as the system gives them to a user that has
+        many pipes.
+        """
+        fcntl.fcntl(self.writing, fcntl.F_SETPIPE_SZ, 8192)
+        self.output.resume()
+        for _ in range(100):
+            os.write(self.writing, b"x" * 8192)
+            self.reactor.events()
+        self.assertEqual(self.heard, [b"x" * 8192] * 100)
+        self.assertEqual(self.lines(100), 1)
+
     def test_hurry(self) -> None:
         """
         Who was given input is heard at once, however often that is.

@@ -49,8 +49,9 @@ _NOTHING: deque[memoryview] = deque()
 # The reactor asks for its name before each event of a stream.
 _NAMES = tuple(stream.name.lower() for stream in Stream)
 
-# fcntl.F_SETPIPE_SZ, which only Linux has.
+# fcntl.F_SETPIPE_SZ and F_GETPIPE_SZ, which only Linux has.
 _F_SETPIPE_SZ = getattr(fcntl, "F_SETPIPE_SZ", None)
+_F_GETPIPE_SZ = getattr(fcntl, "F_GETPIPE_SZ", None)
 
 
 class OutputReader(Protocol):
@@ -237,9 +238,24 @@ class OutputPipe:
         now = self._reactor.seconds()
         if size < _LITTLE:
             self._calm = max(self._calm, now) + _REST
-        if self._calm - now > _FEW * _REST and self._reading and self._rest is None:
+        if (
+            self._calm - now > _FEW * _REST
+            and self._reading
+            and self._rest is None
+            and size * 2 < self._capacity()
+        ):
             self._reactor.removeReader(self)
             self._rest = self._reactor.callLater(_REST, self._rested)
+
+    def _capacity(self) -> int:
+        # Where a user has many pipes, further ones are smaller (pipe(7)), and who fills
+        # one would wait until it has rested.
+        if _F_GETPIPE_SZ is not None:
+            try:
+                return fcntl.fcntl(self._descriptor, _F_GETPIPE_SZ)
+            except OSError:
+                pass
+        return _PIPE_SIZE
 
     def _rested(self) -> None:
         self._rest = None
