@@ -4,6 +4,7 @@ What both dialects can express, in memory, on both.
 
 from __future__ import annotations
 
+import gc
 import os
 import shlex
 from collections.abc import Callable
@@ -14,6 +15,7 @@ from twisted.internet.task import Clock
 from twisted.logger import LogLevel, capturedLogs, formatEvent
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobscheduler_tcp.client.classictask import ClassicListener
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.processclass import Dialect, ProcessClass
 from jobscheduler_tcp.client.service import ClientService
@@ -338,6 +340,37 @@ class ClassicTests(Behaviours, SynchronousTestCase):
     """
 
     dialect = Dialect.CLASSIC
+
+    def test_noGarbage(self) -> None:
+        """
+        What hears a task that is over is given back at once, not by the garbage
+        collector.
+        """
+        diagram = self.diagram()
+        gc.collect()
+        gc.disable()
+        self.addCleanup(gc.enable)
+        job, receiver = diagram.run()
+        diagram.network.advance(5)
+        self.successResultOf(job.done)
+        task = job.task
+        del job, receiver
+        diagram.launcher.launched.clear()
+        diagram.network.connections.clear()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            gc.collect()
+            # Of this task: what earlier tests have left may be found just now.
+            found = [
+                each
+                for each in gc.garbage
+                if isinstance(each, ClassicListener) and vars(each)["_task"] == task
+            ]
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+        self.assertEqual(found, [])
+        diagram.stop(self)
 
     def test_stranger(self) -> None:
         """

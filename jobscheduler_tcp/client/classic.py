@@ -162,6 +162,9 @@ class ClassicCallbackProtocol(ObjectSpeaker):
             self._told = True
             self._owner.receiver.remoteLost(self._reason or self._because(reason))
         self._owner.receiver.connectionClosed()
+        # All these know each other, and nobody needs them: the garbage collector
+        # would find that in the end.
+        del self._owner.receiver, self._owner, self._objects
 
     def abort(self, why: str = "") -> None:
         """

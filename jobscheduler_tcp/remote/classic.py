@@ -426,6 +426,7 @@ class ClassicConfirmationProtocol(ObjectServer):
             if self._returnValues is not None:
                 self._returnValues.discard()
                 self._returnValues = None
+            self._process = None  # which knows us
             ended, self._ended = self._ended, _nothing
             ended()
 

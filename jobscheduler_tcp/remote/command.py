@@ -117,6 +117,7 @@ class CommandServerProtocol(CommandPortProtocol):
             self._successor.connectionLost(reason)
         if self._classic is not None:
             self._classic.connectionLost()
+            self.plainCommands = self._factory.plainCommands  # the others know us
 
     def dataReceived(self, data: bytes) -> None:
         """
