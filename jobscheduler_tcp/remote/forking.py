@@ -69,7 +69,10 @@ def fork(
         os.close(writing)
         if not os.read(reading, 1):
             return pid
-        os.waitpid(pid, 0)
+        try:
+            os.waitpid(pid, 0)
+        except ChildProcessError:  # somebody else waited for it
+            pass
         return 0
     finally:
         for descriptor in opened:

@@ -180,6 +180,9 @@ class Spawners:
             try:
                 starts.append((start, Pipes(start.stdin)))
             except LaunchFailed as error:
+                if starts:  # when these have given the tasks' ends away, there is room
+                    self._waiting.appendleft(start)
+                    break
                 self._refuse(start, error)
         try:
             if starts:

@@ -518,6 +518,20 @@ class LauncherTests(TestCase):
         failed = await self.assertFailure(watcher.started, LaunchFailed)
         self.assertIn("cannot run /does/not/exist: No such file", str(failed))
 
+    async def test_failureTaken(self) -> None:
+        """
+        Why a program cannot be run is told also where a part of the program waits
+        for children which are not its own.
+        """
+
+        def taken(pid: int, options: int) -> tuple[int, int]:
+            raise ChildProcessError
+
+        self.patch(os, "waitpid", taken)
+        _, watcher = self.launch("/does/not/exist")
+        failed = await self.assertFailure(watcher.started, LaunchFailed)
+        self.assertIn("cannot run /does/not/exist: No such file", str(failed))
+
     async def test_withoutPidfd(self) -> None:
         """
         Where the system has no pidfd, exits are noticed and kills work all the
@@ -701,6 +715,23 @@ class SpawnedTests(LauncherTests):
         for watcher in watchers:
             await watcher.ended
             self.assertEqual(int(watcher.out), pid)
+
+    async def test_fewDescriptors(self) -> None:
+        """
+        Tasks that are started together need no more descriptors than those that are
+        started one by one.
+        """
+        pid = await self.begin()
+        os.kill(pid, signal.SIGSTOP)
+        more = 12
+        limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        self.addCleanup(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        room = len(await descriptors()) + 2 * (WINDOW + more) + 8
+        resource.setrlimit(resource.RLIMIT_NOFILE, (room, limits[1]))
+        watchers = [self.launch("sleep", "600")[1] for _ in range(WINDOW + more)]
+        os.kill(pid, signal.SIGCONT)
+        for watcher in watchers:
+            await watcher.started
 
     async def test_stopWhileStarting(self) -> None:
         """
