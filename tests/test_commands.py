@@ -470,6 +470,10 @@ class AnswerTests(SynchronousTestCase):
             said("<jsremote.pong/>"),
             said('<process process_id="1"/>'),
             said("<jsremote.pong/>").replace(b"<answer", b"<answer id='x'"),
+            encodeAnswer(TaskTaken(1, TASK, 17), "now")[:-2].replace(b'"17"', b'"017"'),
+            encodeAnswer(TaskTaken(1, TASK, 17), "now")[:-2].replace(b'"1"', b'"01"'),
+            encodeAnswer(TaskTaken(1, TASK, 17), "")[:-2].replace(b'"17"', b'"017"'),
+            encodeAnswer(TaskTaken(1, TASK, 17), "")[:-2].replace(b'"1"', b'"01"'),
             said(f'<ERROR task="{TASK}" reason="bored"/>').replace(b"<answer", b"<answer id='1'"),
             said(f'<killed task="{TASK}"><survivor/></killed>').replace(
                 b"<answer", b"<answer id='1'"

@@ -127,6 +127,8 @@ class ReadTests(SynchronousTestCase):
             said.replace(b'callback="own"', b'callback="shared"'),
             said.replace(b'on_disconnect="hold"', b'on_disconnect="kill"'),
             encodeRequest(start).replace(b'"kill"', b'"hold"'),
+            said.replace(b'"1024"', b'"01024"'),
+            said.replace(b'"600"', b'"0600"'),
             said[:-1],
             said + b" ",
             b"",

@@ -29,8 +29,9 @@ _NOT_ATTACHED = "jsremote-attach"
 # What is heard of every task, as a remote of ours says it. To read it as XML takes
 # twenty times as long; whatever is written in another way is read so.
 _TAKEN = re.compile(
-    rb'<spooler><answer id="([0-9]{1,9})" time="[-0-9TZ:. ]*">'
-    rb'<process process_id="([0-9]{1,9})" task="([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"/>'
+    rb'<spooler><answer id="(0|[1-9][0-9]{0,8})" time="[-0-9TZ:. ]*">'
+    rb'<process process_id="(0|[1-9][0-9]{0,8})"'
+    rb' task="([0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12})"/>'
     rb"</answer></spooler>"
 )
 

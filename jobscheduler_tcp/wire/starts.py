@@ -18,7 +18,7 @@ _LINES = "[\\t\\n -%'-;=?-~]*"
 _TEXT = f"(?!<){_LINES}(?:&(?:amp|lt|gt);{_LINES}){{0,512}}"
 _UUID = "[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"
 _BYTES16 = "[0-9a-f]{32}"
-_NUMBER = "[0-9]{1,9}"
+_NUMBER = "(?:0|[1-9][0-9]{0,8})"  # with more zeros, it is none (wire.fields)
 
 
 def _pairs(name: str, item: str) -> str:
@@ -28,7 +28,7 @@ def _pairs(name: str, item: str) -> str:
 
 _START = (
     f'<remote_scheduler\\.start_remote_task id="({_NUMBER})" task="({_UUID})"'
-    f'(?: tcp_port="([0-9]{{4,5}})" token="({_BYTES16})"| connection="({_UUID})")'
+    f'(?: tcp_port="([1-9][0-9]{{3,4}})" token="({_BYTES16})"| connection="({_UUID})")'
     f'(?: hold="({_NUMBER})" secret="({_BYTES16})")?'
     f' callback="(own|shared|passive)" on_disconnect="(kill|hold|finish)" grace="({_NUMBER})"'
     f'(?: directory="({_PLAIN}+)")?>'
