@@ -143,7 +143,11 @@ class Stream:
             protocol.makeConnection(self)
         except Exception:
             self._failed()
-        self.flush()
+        self._due = False
+        self.hurry()
+        isOver = self._aborting or self.disconnecting or self._halfClosing
+        if self._size or self._producer is not None or isOver:
+            self._soon()
 
     # ------------------------------------------------------------------- reading
 
@@ -265,9 +269,17 @@ class Stream:
             self._due = True
             self._end.flush(self._reactor, self)
 
+    def hurry(self) -> None:
+        """
+        Send what was written as far as that is possible now: nobody is called from
+        inside, and the end of the turn finds out the rest.
+        """
+        if self._size and not self._writing:
+            self._give()
+
     def flush(self) -> None:
         """
-        Send what was written.
+        Send what was written. The end of the turn does so.
         """
         self._due = False
         try:
@@ -542,7 +554,8 @@ def acceptStreams(port: object, factory: object) -> None:
     Have a port of Twisted's make streams of those who call, if it would make plain
     connections for that factory. With TLS, the port has another factory.
     """
-    if isinstance(port, Port) and port.factory is factory:
+    # One of a UNIX socket is a Port, too, and has servers of its own.
+    if isinstance(port, Port) and port.transport is Server and port.factory is factory:
         port.transport = cast(type[Server], _accepted)  # as its docstring says
 
 

@@ -182,6 +182,22 @@ class Hearing(Protocol):
         self.reasons.append(reason.type)
 
 
+class Talking(Hearing):
+    """
+    The same, with something to do first.
+    """
+
+    def __init__(self, first: Any) -> None:
+        super().__init__()
+        self.first = first
+
+    def connectionMade(self) -> None:
+        """
+        Do it.
+        """
+        self.first(self.transport)
+
+
 @implementer(IPushProducer)
 class Producer:
     """
@@ -289,6 +305,50 @@ class WritingTests(StreamTestCase):
         stream.begin(protocol)
         self.assertEqual(self.kernel.taken, b"hello")
         self.assertEqual(self.reactor.getDelayedCalls(), [])
+
+    def test_firstWordsFail(self) -> None:
+        """
+        Whatever comes of what it says then, nobody is called before C{begin} returns.
+        """
+        for what, ends in (
+            (lambda stream: stream.write(b"hello"), 1),
+            (Stream.abortConnection, 1),
+            (Stream.loseConnection, 1),
+            (Stream.loseWriteConnection, 0),
+        ):
+            self.begin()
+            self.kernel.error = ECONNRESET
+            self.kernel.arrived = [b"last words", b""]
+            protocol = Talking(what)
+            stream = Stream(
+                cast(Any, self.reactor), cast(socket.socket, self.kernel), ("192.0.2.1", 1)
+            )
+            stream.begin(protocol)
+            self.assertEqual((protocol.heard, protocol.reasons), (b"", []))
+            self.reactor.turn()
+            self.assertEqual(len(protocol.reasons), ends)
+
+    def test_hurry(self) -> None:
+        """
+        Who is in a hurry does not wait for the end of the turn, and hears nothing from
+        inside, even if the connection is broken.
+        """
+        self.stream.write(b"one")
+        self.stream.hurry()
+        self.assertEqual(self.kernel.taken, b"one")
+        self.kernel.room = 1
+        self.stream.write(b"two")
+        self.stream.hurry()
+        self.stream.write(b"three")
+        self.assertEqual(self.kernel.taken, b"onet")
+        self.kernel.error = EPIPE
+        self.kernel.arrived = [b"last words"]
+        self.stream.hurry()
+        self.assertEqual((self.protocol.heard, self.protocol.reasons), (b"", []))
+        self.reactor.turn()
+        self.assertEqual(self.protocol.heard, b"last words")
+        self.assertOver(ConnectionLost)
+        self.stream.hurry()
 
     def test_much(self) -> None:
         """

@@ -147,7 +147,7 @@ class CommandClientProtocol(Protocol):
         Send what was asked now, where a transport would wait for the end of the turn.
         """
         if isinstance(self.transport, Stream):
-            self.transport.flush()
+            self.transport.hurry()
 
     def connectionMade(self) -> None:
         """

@@ -9,10 +9,16 @@ import errno
 import socket
 from typing import Any, cast
 
-from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
 from twisted.internet.defer import maybeDeferred
 from twisted.internet.error import ConnectBindError, ConnectionLost
-from twisted.internet.interfaces import IConnector, IListeningPort, IReactorTCP, IWriteDescriptor
+from twisted.internet.interfaces import (
+    IConnector,
+    IListeningPort,
+    IReactorTCP,
+    IReactorUNIX,
+    IWriteDescriptor,
+)
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
@@ -308,3 +314,19 @@ class PortTests(TestCase):
         acceptStreams(port, Listeners(listener))
         acceptStreams(object(), Listeners(listener))
         self.assertEqual(await self.call(port, listener), "Server")
+
+    async def test_UNIX(self) -> None:
+        """
+        Neither is one of a UNIX socket, which is a port of Twisted's, too.
+        """
+        listener = Person()
+        factory = Listeners(listener)
+        place = self.mktemp()
+        port = cast(IReactorUNIX, reactor).listenUNIX(place, factory)
+        acceptStreams(port, factory)
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.connect(place)
+            await listener.made
+            self.assertIsInstance(listener.transport.getPeer(), UNIXAddress)
+        await listener.over
+        await maybeDeferred(port.stopListening)
