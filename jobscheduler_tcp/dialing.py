@@ -129,6 +129,7 @@ class Call:
         elif isIPv6Address(self._host):
             self._callIPv6()
         else:
+            self._setTimer()
             resolving = IReactorCore(self._reactor).resolve(self._host)
             resolving.addCallbacks(self._resolved, self._fail)
 
@@ -159,9 +160,10 @@ class Call:
         number = calling.connect_ex(self._address)
         self._decide(self._look(calling) if number == EINPROGRESS else number)
         if self._socket is not None and self._timer is None:
-            self._timer = self._reactor.callLater(
-                self._timeout, self._fail, Failure(TimeoutError())
-            )
+            self._setTimer()
+
+    def _setTimer(self) -> None:
+        self._timer = self._reactor.callLater(self._timeout, self._fail, Failure(TimeoutError()))
 
     def _look(self, calling: socket.socket) -> int:
         """

@@ -10,11 +10,12 @@ import socket
 from typing import Any, cast
 
 from twisted.internet.address import IPv4Address, IPv6Address, UNIXAddress
-from twisted.internet.defer import maybeDeferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.error import ConnectBindError, ConnectionLost
 from twisted.internet.interfaces import (
     IConnector,
     IListeningPort,
+    IReactorCore,
     IReactorTCP,
     IReactorUNIX,
     IWriteDescriptor,
@@ -22,6 +23,7 @@ from twisted.internet.interfaces import (
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SkipTest, TestCase
+from zope.interface import alsoProvides
 from zope.interface.verify import verifyObject
 
 from jobscheduler_tcp.client.listening import adopt
@@ -46,6 +48,23 @@ class Deaf(Clock):
         Refuse.
         """
         raise OSError(errno.ENOSPC, "No space left on device")
+
+
+class Slow(Clock):
+    """
+    A reactor that looks names up as slowly as wanted.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        alsoProvides(self, IReactorCore)  # as far as it is asked for
+        self.found: Deferred[str] = Deferred()
+
+    def resolve(self, name: str) -> Deferred[str]:
+        """
+        Look a name up.
+        """
+        return self.found
 
 
 def busy(case: TestCase) -> tuple[socket.socket, list[socket.socket]]:
@@ -232,6 +251,18 @@ class DialTests(TestCase):
         await caller.over
         port.stopListening()
         self.assertEqual((await self.call("nobody.invalid", 1))[0], "DNSLookupError")
+
+    def test_nameOverdue(self) -> None:
+        """
+        To look up a name takes no longer than a call may.
+        """
+        slow = Slow()
+        callers = Callers(Person())
+        Call(cast(Any, slow), "example.org", 1, callers, LONG).connect()
+        slow.advance(LONG)
+        self.assertEqual(self.successResultOf(callers.failed)[0], "TimeoutError")
+        slow.found.callback(LOOPBACK)
+        self.assertEqual(slow.getDelayedCalls(), [])
 
     async def test_nameIsNotWaitedFor(self) -> None:
         """
