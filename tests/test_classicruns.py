@@ -10,6 +10,7 @@ from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
 from twisted.trial.unittest import SynchronousTestCase
 
+from jobscheduler_tcp.errors import LaunchLost
 from jobscheduler_tcp.messages import Stream
 from jobscheduler_tcp.remote.service import RemoteService
 from jobscheduler_tcp.security import AllowedHosts, Level
@@ -488,6 +489,24 @@ class TaskTests(RemoteCase):
         (program,) = self.launcher.launched
         program.refuse()
         self.assertEqual(self.launcher.launched, [program])
+        self.stop()
+
+    def test_lostWithoutShell(self) -> None:
+        """
+        Nor is what may have run; that is what the client is told.
+        """
+        listener = self.begun(self.connect(), ShellJob(script="exec /bin/x\n"))
+        (program,) = self.launcher.launched
+        program.receiver.processNotStarted(LaunchLost("whether it ran is not known"))
+        self.assertEqual(self.launcher.launched, [program])
+        listener.call(CallMethod(listener.server, "step"))
+        self.network.flush()
+        self.assertIn("whether it ran is not known", listener.logged[-1])
+        answer = listener.answers[-1]
+        assert isinstance(answer, MethodCalled)
+        self.assertEqual(decodeResult(answer.value.value).exitCode, 126)
+        listener.transport.loseConnection()
+        self.network.flush()
         self.stop()
 
     def test_level(self) -> None:

@@ -17,7 +17,7 @@ from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jobscheduler_tcp.errors import LaunchFailed
+from jobscheduler_tcp.errors import LaunchFailed, LaunchLost
 from jobscheduler_tcp.interfaces import (
     ITaskLauncher,
     ITaskProcess,
@@ -381,8 +381,9 @@ class ClassicConfirmationProtocol(ObjectServer):
         The original learns it as an exit code, and its text as output.
         """
         assert self._launch is not None, "it was launched"
-        if self._shortened and not self._killed:
-            # The shell knows more ways to start it, or to say why it cannot.
+        if self._shortened and not self._killed and not isinstance(error, LaunchLost):
+            # The shell knows more ways to start it, or to say why it cannot. What may
+            # have run is not run again.
             self._shortened = False
             self._process = self._launcher.launch(self._launch, self)
             return
