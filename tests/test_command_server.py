@@ -259,6 +259,17 @@ class CommandServerTests(SynchronousTestCase):
         self.clock.advance(LATE)
         self.assertEqual(self.answers(caller), [])
 
+    def test_lastWord(self) -> None:
+        """
+        What waits is said before the last word to a client that is not understood.
+        """
+        caller = self.greet()
+        self.ask(caller, START)
+        self.tasks.starts[0].callback(TaskTaken(2, TASK, 17))
+        [taken, failed] = self.ask(caller, HELLO)
+        self.assertEqual(taken, TaskTaken(2, TASK, 17))
+        self.assertIsInstance(failed, RequestFailed)
+
     def test_anyOrder(self) -> None:
         """
         Requests may be said at once; answers come in any order.

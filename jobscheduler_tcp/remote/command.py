@@ -196,6 +196,13 @@ class CommandServerProtocol(CommandPortProtocol):
             now = self.plainCommands.time()
             self._write(answer(children, now, newline=not closing))
 
+    def giveUp(self, said: bytes, why: object) -> None:
+        """
+        Say a last word, after all that waits.
+        """
+        self._sayLate()
+        super().giveUp(said, why)
+
     def hangUp(self) -> None:
         """
         Close the connection after what was written, or waits to be.
