@@ -128,7 +128,9 @@ def promptly(transport: ITCPTransport) -> Callable[[bytes], None]:
     it does if there is TLS or no socket.
     """
     if not isinstance(transport, Connection) or transport.TLS:
-        ours: Callable[[bytes], None] = getattr(transport, "writePromptly", transport.write)
+        # What wraps a transport, as TLS does, passes on what it has not itself.
+        has = hasattr(type(transport), "writePromptly")
+        ours: Callable[[bytes], None] = getattr(transport, "writePromptly" if has else "write")
         return ours
     connected = transport.getHandle()
     isFree = True

@@ -7,16 +7,19 @@ from __future__ import annotations
 import socket
 from errno import EINVAL
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Factory, Protocol
+from twisted.internet.task import Clock
 from twisted.internet.tcp import Connection
 from twisted.internet.testing import MemoryReactorClock, StringTransport
+from twisted.protocols.policies import ProtocolWrapper, WrappingFactory
 from twisted.trial.unittest import SynchronousTestCase
 
 from jobscheduler_tcp import sockets
 from jobscheduler_tcp.sockets import holderOf, lingerNot, promptly, settle
+from jobscheduler_tcp.streams import Stream
 from jobscheduler_tcp.testing import MemoryNetwork
 
 LOOPBACK = "127.0.0.1"
@@ -275,3 +278,14 @@ class PromptlyTests(SynchronousTestCase):
         connection, _, _ = self.connection()
         connection.TLS = True
         self.assertEqual(promptly(connection), connection.write)
+
+    def test_wrapping(self) -> None:
+        """
+        So is what wraps one of our own transports: nothing goes past it.
+        """
+        wrapper = ProtocolWrapper(WrappingFactory(Factory()), Protocol())
+        stream = Stream(cast(Any, Clock()), socket.socket(), (LOOPBACK, 1))
+        self.addCleanup(stream.getHandle().close)
+        wrapper.transport = stream
+        self.assertEqual(promptly(cast(ITCPTransport, wrapper)), wrapper.write)
+        self.assertEqual(promptly(cast(ITCPTransport, stream)), stream.writePromptly)
