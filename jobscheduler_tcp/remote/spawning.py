@@ -124,6 +124,8 @@ class Spawning:
         os.set_blocking(waking, False)
         # Not ignored: a program that is executed would go on ignoring them.
         signal.signal(signal.SIGCHLD, self._childExited)
+        # Whoever started the service may have it blocked, and we would wait for ever.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGCHLD])
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             if signal.getsignal(number) is not signal.SIG_IGN:
                 signal.signal(number, _nothing)

@@ -792,6 +792,17 @@ class SpawnedTests(LauncherTests):
             _, watcher = await self.run_(script="echo $PPID")
             self.assertEqual(int(watcher.out), os.getpid())
 
+    async def test_blockedSignal(self) -> None:
+        """
+        Ends are reported also where the service was started with SIGCHLD blocked.
+        """
+        await self.launcher.stop()
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGCHLD])
+        self.addCleanup(signal.pthread_sigmask, signal.SIG_SETMASK, before)
+        self.launcher = self.launcherOf()
+        self.addCleanup(self.launcher.stop)
+        await self.begin()
+
     async def test_signals(self) -> None:
         """
         Signals to all processes of the service, as from a service manager that
