@@ -10,6 +10,7 @@ import tracemalloc
 from typing import TYPE_CHECKING, cast
 
 from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTCP
 from twisted.internet.task import LoopingCall
 from twisted.trial.unittest import SynchronousTestCase
 
@@ -658,6 +659,57 @@ class Opened(Nobody):
         See L{IConfirmedTask}.
         """
         return TaskAttached(self._task, window=INPUT_WINDOW)
+
+
+class Prompt(Opened):
+    """
+    A task that prints as soon as it may.
+    """
+
+    __slots__ = ("left", "line")
+
+    def __init__(self, task: str) -> None:
+        super().__init__(task)
+        self.left = [b"two", b"three"]
+        self.line: TaskLine | None = None
+
+    def resumeProducing(self) -> None:
+        """
+        Print.
+        """
+        if self.left and self.line is not None:
+            self.line.output(Stream.STDOUT, self.left.pop(0))
+
+
+class TurnTests(SynchronousTestCase):
+    """
+    Whose turn it is on a standing connection.
+    """
+
+    def test_printsWhenResumed(self) -> None:
+        """
+        What a task prints at the very moment when it may go on is not left lying.
+        """
+        diagram = Diagram(script=FakeProcess.start, callback="shared")
+        job, _ = diagram.run()
+        diagram.network.advance(1)
+        connection = diagram.network.connections[1]
+        client = connection.transport(End.SERVER).protocol
+        remote = connection.transport(End.CLIENT).protocol
+        assert isinstance(client, StandingProtocol)
+        assert isinstance(remote, StandingConfirmation)
+        receiver = RecordingReceiver()
+        task = Prompt("4be0643f-1d98-4a72-90b4-6b1a3d8c0f10")
+        client.expect("4be0643f-1d98-4a72-90b4-6b1a3d8c0f10", receiver, cast(CallbackWatcher, None))
+        line = task.line = TaskLine(remote, task)
+        line.dial(cast(IReactorTCP, None), CLIENT, CALLBACK)
+        line.taskStarted(TaskStarted(1, 0.0, 0.0))
+        remote.pauseProducing()
+        line.output(Stream.STDOUT, b"one")
+        remote.resumeProducing()
+        diagram.network.flush()
+        self.assertEqual(receiver.output[Stream.STDOUT], b"onetwothree")
+        job.cancel()
 
 
 class MemoryTests(SynchronousTestCase):

@@ -139,9 +139,9 @@ class StandingConfirmation(Caller):
         try:
             while self._turns and not (self._clogged or self._closed):
                 line = self._turns.popleft()
-                line.queued = line.write(MAX_TURN if self._turns else MAX_DATA)
-                if line.queued:
-                    self._turns.append(line)
+                line.queued = False
+                if line.write(MAX_TURN if self._turns else MAX_DATA):
+                    self.queue(line)
         finally:
             self._writing = False
 
