@@ -168,6 +168,18 @@ class ListeningSocketTests(SynchronousTestCase):
         self.port.doRead()
         self.assertEqual(self.callers.ends[0].fileno(), -1)
 
+    def test_failure(self) -> None:
+        """
+        A caller for whom something fails is hung up on; the next one is taken.
+        """
+        self.patch(self.factory, "buildProtocol", lambda addr: 1 / 0)
+        self.port.doRead()
+        self.assertEqual(self.callers.ends[0].fileno(), -1)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        del self.factory.buildProtocol
+        self.port.doRead()
+        self.assertEqual(len(self.factory.taken), 1)
+
     def test_notWatched(self) -> None:
         """
         The same if the reactor has no room, which is said.

@@ -103,7 +103,12 @@ class ListeningSocket:
                 self._resting = self._reactor.callLater(_REST, self._goOn)
             return  # else it was nothing, or they have hung up
         connected.setblocking(False)
-        protocol = self._factory.buildProtocol(None)
+        try:
+            protocol = self._factory.buildProtocol(None)
+        except Exception:
+            # What is wrong with one caller must not close the port to the others.
+            self._log.failure("A caller is dropped")
+            protocol = None
         if protocol is None:
             connected.close()
             return
