@@ -308,6 +308,7 @@ class ProcessExit:
     @ivar note: one line for people, such as who still holds its output open.
     @ivar userSeconds: processor time, with waited-for children.
     @ivar maxResident: bytes.
+    @ivar seconds: how long it lived at least, where its start was told late.
     """
 
     exitCode: int | None
@@ -316,6 +317,7 @@ class ProcessExit:
     userSeconds: float = 0.0
     systemSeconds: float = 0.0
     maxResident: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -682,11 +682,11 @@ class LaunchedProcessTests(PipeTestCase):
         os.write(self.stdout, b"out")
         os.close(self.stdout)
         os.close(self.stderr)
-        self.process.started(self.execution, ReportedExit(0, 0.5, 0.25, 1))
+        self.process.started(self.execution, ReportedExit(0, 0.5, 0.25, 1, 2.0))
         started, out, ending = self.told()
         self.assertEqual((started, out), (("started", NOBODY), (STDOUT, b"out")))
         assert isinstance(ending, ProcessExit)
-        self.assertEqual((ending.exitCode, ending.userSeconds), (0, 0.5))
+        self.assertEqual((ending.exitCode, ending.userSeconds, ending.seconds), (0, 0.5, 2.0))
         self.assertEqual(self.over, [self.process])
         self.assertEqual((self.reactor.readers, self.reactor.getDelayedCalls()), ([], []))
 

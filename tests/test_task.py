@@ -231,6 +231,16 @@ class LifeTests(TaskTestCase):
         self.assertOver()
         self.assertEqual(bench.task.describe()["state"], "closed")
 
+    def test_heardLate(self) -> None:
+        """
+        Of a program whose start was told late it is said how long it lived, not how long
+        its end was waited for.
+        """
+        bench = self.begin()
+        bench.run().receiver.processEnded(ProcessExit(0, None, seconds=0.25))
+        bench.network.flush()
+        self.assertEqual(bench.ended.seconds, 0.25)
+
     def test_signalled(self) -> None:
         """
         A program that was ended by a signal says which.

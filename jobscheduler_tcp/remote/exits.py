@@ -237,18 +237,21 @@ class ReportedExit(Awaited):
     may belong to somebody else.
     """
 
-    __slots__ = ("_ending",)
+    __slots__ = ("_ending", "_seconds")
 
     reaped = True
 
-    def __init__(self, status: int, user: float, system: float, resident: int) -> None:
+    def __init__(
+        self, status: int, user: float, system: float, resident: int, seconds: float = 0.0
+    ) -> None:
         self._ending = status, user, system, resident
+        self._seconds = seconds
 
     def reap(self, note: str = "") -> ProcessExit:
         """
         Tell how it ended.
         """
-        return _known(*self._ending, note)
+        return _known(*self._ending, note, seconds=self._seconds)
 
 
 class OrphanWatch:
@@ -308,7 +311,9 @@ class OrphanWatch:
         self._exited()
 
 
-def _known(status: int, user: float, system: float, resident: int, note: str) -> ProcessExit:
+def _known(
+    status: int, user: float, system: float, resident: int, note: str, *, seconds: float = 0.0
+) -> ProcessExit:
     code = os.waitstatus_to_exitcode(status)
     return ProcessExit(
         exitCode=code if code >= 0 else None,
@@ -317,6 +322,7 @@ def _known(status: int, user: float, system: float, resident: int, note: str) ->
         userSeconds=user,
         systemSeconds=system,
         maxResident=resident * _MAXRSS_UNIT,
+        seconds=seconds,
     )
 
 

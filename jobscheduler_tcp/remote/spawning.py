@@ -28,7 +28,7 @@ from time import monotonic
 READY = 0  # (from now on, starts are taken)
 STARTED = 1  # number of the start, pid; of one that is over, what follows in EXITED
 FAILED = 2  # number of the start, errno, what was refused (see below)
-EXITED = 3  # pid, status, seconds in the program, seconds in the system, memory
+EXITED = 3  # pid, status, seconds in the program, seconds in the system, memory, seconds of life
 
 # What the system refused: a process, the directory, the program.
 PROCESS, DIRECTORY, PROGRAM = range(3)
@@ -289,7 +289,8 @@ class Spawning:
             return False
         if not pid:
             return False
-        if self._young.pop(pid, None) is None:
+        since = self._young.pop(pid, None)
+        if since is None:
             self._old -= 1
         # Linux counts the memory that a child shared with us before it became
         # its own program: so less than ours says nothing of the task.
@@ -302,7 +303,9 @@ class Spawning:
         if report is None:
             report = [EXITED, pid]
             self._reports.append(report)
-        report += status, usage.ru_utime, usage.ru_stime, resident
+        # Of those that live for longer it does not matter when their start is heard.
+        seconds = 0.0 if since is None else monotonic() - since
+        report += status, usage.ru_utime, usage.ru_stime, resident, seconds
         return True
 
 

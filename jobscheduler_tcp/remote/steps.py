@@ -367,7 +367,7 @@ class Steps:
             0,
             "; ".join(note for note in (self.note, ending.note, problem, dropped) if note),
             self.place.wallClock(),
-            max(self.place.reactor.seconds() - self.began, 0.0),
+            max(self.place.reactor.seconds() - self.began, ending.seconds),
             ending.userSeconds,
             ending.systemSeconds,
             ending.maxResident,
