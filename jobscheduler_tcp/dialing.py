@@ -30,6 +30,7 @@ from twisted.internet.interfaces import (
     IWriteDescriptor,
 )
 from twisted.internet.protocol import ClientFactory
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
@@ -90,6 +91,8 @@ class Call:
     """
     A call, until it is taken.
     """
+
+    _log = Logger()
 
     def __init__(
         self,
@@ -233,7 +236,14 @@ class Call:
     def _taken(self) -> None:
         calling, factory = self._finish()
         assert calling is not None and factory is not None
-        protocol = factory.buildProtocol(None)
+        try:
+            protocol = factory.buildProtocol(None)
+        except Exception as error:
+            self._log.failure("What was to be done with a connection failed")
+            calling.close()
+            self._factory = factory
+            self._failSoon(error)
+            return
         if protocol is None:
             calling.close()
             return

@@ -236,6 +236,21 @@ class DialTests(TestCase):
         await listener.over
         port.stopListening()
 
+    async def test_nobodyCanBeBuilt(self) -> None:
+        """
+        A factory that fails is told that there is no connection.
+        """
+        listener = Person()
+        port = adopt(reactor, listeningSocket(LOOPBACK, 0), Listeners(listener))
+        callers = Callers(None)
+        self.patch(callers, "buildProtocol", lambda addr: 1 / 0)
+        Call(reactor, LOOPBACK, cast(Any, port.getHost()).port, callers, LONG).connect()
+        self.assertNoResult(callers.failed)
+        self.assertEqual((await callers.failed)[0], "ZeroDivisionError")
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        await listener.over
+        port.stopListening()
+
     async def test_name(self) -> None:
         """
         A name is looked up; one that nobody has is an error like another.
