@@ -65,7 +65,7 @@ class ReturnValues:
         self._number = next(_numbers)
         try:
             os.mknod(self.path, S_IFREG | 0o600)
-        except OSError:  # memory is short, somebody has taken the name, or it is no Linux
+        except OSError:  # no such place, memory is short, or somebody has taken the name
             descriptor, self._place = mkstemp(prefix=_PREFIX)
             self._number = 0
             os.close(descriptor)
@@ -116,9 +116,7 @@ def _place() -> str:
     """
     Where the files are.
     """
-    if "TMPDIR" not in os.environ and os.access(_MEMORY, os.W_OK | os.X_OK):
-        return _MEMORY
-    return gettempdir()
+    return gettempdir() if "TMPDIR" in os.environ else _MEMORY
 
 
 def parsed(data: bytes) -> Returned:
