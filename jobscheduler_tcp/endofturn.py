@@ -30,7 +30,7 @@ class EndOfTurn:
     what was written, so that the words of all of them leave together.
     """
 
-    __slots__ = ("__weakref__", "_armed", "_calls", "_writing")
+    __slots__ = ("__weakref__", "_armed", "_calling", "_calls", "_writing")
 
     _log = Logger()
 
@@ -38,6 +38,7 @@ class EndOfTurn:
         self._calls: list[Callable[[], object]] = []
         self._writing: list[Writing] = []
         self._armed: IDelayedCall | None = None
+        self._calling = False  # what is put off by a call is done in this turn, too
 
     def call(self, reactor: IReactorTime, later: Callable[[], object]) -> None:
         """
@@ -55,17 +56,21 @@ class EndOfTurn:
 
     def _arm(self, reactor: IReactorTime) -> None:
         # A reactor that is stopped, or cleaned up, may have forgotten it.
-        if self._armed is None or not self._armed.active():
+        if not self._calling and (self._armed is None or not self._armed.active()):
             self._armed = reactor.callLater(0, self._end)
 
     def _end(self) -> None:
-        for call in self._calls:  # which may put off more
-            try:
-                call()
-            except Exception:
-                self._log.failure("What was put off failed")
-        self._calls.clear()
         self._armed = None
+        self._calling = True
+        try:
+            for call in self._calls:  # which may put off more
+                try:
+                    call()
+                except Exception:
+                    self._log.failure("What was put off failed")
+        finally:
+            self._calls.clear()
+            self._calling = False
         writing, self._writing = self._writing, []
         for each in writing:
             try:

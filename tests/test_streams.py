@@ -750,6 +750,7 @@ class EndOfTurnTests(StreamTestCase):
         self.assertEqual(len(self.reactor.getDelayedCalls()), 1)
         self.reactor.turn()
         self.assertEqual((self.kernel.taken, self.kernel.calls), (b"one two three", 1))
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
 
     def test_next(self) -> None:
