@@ -318,11 +318,11 @@ class OutputPipeTests(PipeTestCase):
 
         os.write(self.writing, b"x" * 32768)
         self.reactor.events()
-        self.assertEqual(fcntl.fcntl(self.writing, fcntl.F_GETPIPE_SZ), 524288)
+        self.assertEqual(fcntl.fcntl(self.writing, fcntl.F_GETPIPE_SZ), 1048576)
 
-        os.write(self.writing, b"x" * 262144)
+        os.write(self.writing, b"x" * 1048576)
         self.reactor.events()
-        self.assertEqual([len(data) for data in self.heard], [32767, 32768, 262144])
+        self.assertEqual([len(data) for data in self.heard], [32767, 32768, 1024000])
 
     def lines(self, count: int) -> int:
         """

@@ -27,13 +27,12 @@ from jobscheduler_tcp.interfaces import ILaunchReactor
 from jobscheduler_tcp.messages import Stream
 
 # The size of a pipe on Linux unless told otherwise (pipe(7)), and of one that is
-# found half full (short lines do not fill its pages): with it, a task that prints
-# much is read four times as fast as a pipe of the first size allows. It has room for
-# twice as much as is then read at once, so that its writer need not be woken; what is
-# read at once shall stay in the processor's cache until it is written.
+# found half full (short lines do not fill its pages), the most that everybody may
+# have: the more is read at once, the seldomer the writer, and the client, are woken
+# up. What is read at once fits into one frame, where it is not copied.
 _PIPE_SIZE = 64 * 1024
-_LARGE_PIPE_SIZE = 512 * 1024
-_MUCH = 256 * 1024
+_LARGE_PIPE_SIZE = 1024 * 1024
+_MUCH = 1000 * 1024
 
 # A task that prints line after line, or block after block, would give both ends a turn
 # of their reactors for each. After a few pieces shorter than half a pipe, as long as
@@ -217,7 +216,7 @@ class OutputPipe:
 
     def doRead(self) -> None:
         """
-        Read once: 256 KiB at most, so that other descriptors have their turn.
+        Read once, and not without end, so that other descriptors have their turn.
         """
         try:
             data = os.read(self._descriptor, self._size)
