@@ -66,7 +66,7 @@ _ANSWERS: dict[type[Request], tuple[type[Answer], ...]] = {
 
 class Asker(TypingProtocol):
     """
-    Who asks for something, as a L{Deferred} does.
+    Who asks for something, as a C{Deferred} does.
     """
 
     def callback(self, answer: Answer) -> None:
@@ -123,7 +123,7 @@ class CommandClientProtocol(Protocol):
 
     def ask(self, message: Request, asker: Asker) -> None:
         """
-        Do the same for somebody who needs no L{Deferred} for it.
+        Do the same for somebody who needs no C{Deferred} for it.
         """
         if self._hungUp:
             asker.errback(ConnectionClosed(self._hungUp))
