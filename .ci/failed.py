@@ -30,6 +30,7 @@ def failures(path: Path) -> Iterator[tuple[str, list[str]]]:
         yield "the end of it all", before.splitlines()
     for section in sections:
         lines = section.partition(f"\n{END}\n")[0].splitlines()
+        # Trial has sections for these too, and neither is a failure.
         if lines[0] not in ("[SKIPPED]", "[TODO]"):
             yield lines[-1], lines[:-1]  # trial tells the name last
 

@@ -681,6 +681,21 @@ class Prompt(Opened):
             self.line.output(Stream.STDOUT, self.left.pop(0))
 
 
+def standingEnds(diagram: Diagram) -> tuple[StandingProtocol, StandingConfirmation]:
+    """
+    Have a standing connection stand.
+
+    @return: the ends of the client and of the remote.
+    """
+    diagram.network.advance(1)
+    connection = diagram.network.connections[1]
+    client = connection.transport(End.SERVER).protocol
+    remote = connection.transport(End.CLIENT).protocol
+    assert isinstance(client, StandingProtocol)
+    assert isinstance(remote, StandingConfirmation)
+    return client, remote
+
+
 class TurnTests(SynchronousTestCase):
     """
     Whose turn it is on a standing connection.
@@ -692,12 +707,7 @@ class TurnTests(SynchronousTestCase):
         """
         diagram = Diagram(script=FakeProcess.start, callback="shared")
         job, _ = diagram.run()
-        diagram.network.advance(1)
-        connection = diagram.network.connections[1]
-        client = connection.transport(End.SERVER).protocol
-        remote = connection.transport(End.CLIENT).protocol
-        assert isinstance(client, StandingProtocol)
-        assert isinstance(remote, StandingConfirmation)
+        client, remote = standingEnds(diagram)
         receiver = RecordingReceiver()
         task = Prompt("4be0643f-1d98-4a72-90b4-6b1a3d8c0f10")
         client.expect("4be0643f-1d98-4a72-90b4-6b1a3d8c0f10", receiver, cast(CallbackWatcher, None))
@@ -724,12 +734,7 @@ class MemoryTests(SynchronousTestCase):
         """
         diagram = Diagram(script=FakeProcess.start, callback="shared")
         job, _ = diagram.run()
-        diagram.network.advance(1)
-        connection = diagram.network.connections[1]
-        client = connection.transport(End.SERVER).protocol
-        remote = connection.transport(End.CLIENT).protocol
-        assert isinstance(client, StandingProtocol)
-        assert isinstance(remote, StandingConfirmation)
+        client, remote = standingEnds(diagram)
         receiver = RecordingReceiver()
         watcher = cast(CallbackWatcher, None)
         names = [f"4be0643f-1d98-4a72-90b4-{number:012x}" for number in range(5000)]

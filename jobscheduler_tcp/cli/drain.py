@@ -79,7 +79,7 @@ def _untilIdle(service: tuple[str, int]) -> Element | int:
                 if isinstance(state, int) or not any(underWay(state)):
                     return state
                 progress.tell(f"{shown(service)}: {_tasks(*underWay(state))}")
-                time.sleep(LOOK)
+                time.sleep(LOOK)  # no reactor, and the port tells no news
     except KeyboardInterrupt:
         text = f"{shown(service)} stays as it is; jsremote drain {shown(service)}"
         behind = "\n" if isLively(sys.stderr) else ""
@@ -96,7 +96,7 @@ def _untilGone(service: tuple[str, int]) -> None:
                 return
             count, waiting = underWay(answer.children[0]) if answer.children else (0, 0)
             progress.tell(f"{shown(service)} ends, {_tasks(count, waiting)}")
-            time.sleep(LOOK)
+            time.sleep(LOOK)  # no reactor, and the port tells no news
 
 
 def _tasks(count: int, waiting: int) -> str:

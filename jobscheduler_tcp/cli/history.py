@@ -81,8 +81,7 @@ def log(client: tuple[str, int], task: int, follow: bool, asJSON: bool) -> int:
             continue
         if not follow or "reason" in found.attributes:
             return 0
-        # There is no reactor here: nothing else waits, and the port tells no news.
-        time.sleep(LOOK)
+        time.sleep(LOOK)  # no reactor: nothing else waits, and the port tells no news
 
 
 def _parts(line: str) -> dict[str, str]:

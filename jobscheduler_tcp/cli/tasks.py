@@ -111,6 +111,6 @@ def kill(client: tuple[str, int], number: int, grace: float | None, asJSON: bool
             return task
         if "reason" in task.attributes:
             break
-        time.sleep(pause)
+        time.sleep(pause)  # no reactor, and the port does not tell when it is over
     print(json.dumps(plain(task)) if asJSON else f"task {number} {told(task)}")
     return 0

@@ -181,7 +181,7 @@ class Waiting:
         if now - self._lost > PATIENCE:
             return False
         self._progress.tell(f"{self._what}: the client is not there")
-        time.sleep(LOOK)
+        time.sleep(LOOK)  # no reactor, and nobody tells when it is back
         return True
 
     def until(self, look: Callable[[], Element | int | None]) -> Element | int:
@@ -194,7 +194,7 @@ class Waiting:
             if found is not None:
                 return found
             self._lost = 0.0
-            time.sleep(pause)
+            time.sleep(pause)  # no reactor, and the port tells no news
             pause = min(pause * 2, LOOK)
 
 

@@ -319,10 +319,12 @@ def main(descriptor: str) -> None:
     """
     C{spawning.py DESCRIPTOR}: the connection.
     """
+    # Where a new process can have no session, this ends us by a NotImplementedError
+    # before any start was promised.
     try:
         os.posix_spawn("/", ["/"], {}, setsid=True)
-    except OSError:  # as it must; NotImplementedError where there are no sessions
-        pass
+    except OSError:
+        pass  # a directory is no program: the system knows the rest
     connection = socket.socket(fileno=int(descriptor))
     connection.set_inheritable(False)
     Spawning(connection).run()

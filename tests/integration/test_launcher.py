@@ -55,7 +55,7 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 
 def stay():
     os.write(1, b"%d\\n" % os.getpid())
-    time.sleep(600)
+    time.sleep(600)  # in a process of the task, which the test kills
 
 def daemon():
     os.setsid()
