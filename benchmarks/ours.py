@@ -94,8 +94,8 @@ class Ours:
         """
         Run tasks.
 
-        @param sha256: whether the client reckons that of the output, which C{jsremote
-            run} does only where it shows it.
+        @param sha256: whether the outcome has that of the output, which C{jsremote run}
+            asks for only where it shows it.
         @return: seconds, but for the C{rate}.
         """
         before = self.spent()

@@ -3,8 +3,9 @@ Digests of streams, made when there is something in them: most tasks that live f
 long print little, or on one stream only.
 
 That the output came as it was sent, both ends know by a checksum, XXH3 with 128
-bits: of 1 GiB it takes 0.03 s of a processor, SHA-256 0.6. Of what a task printed
-a client makes that too, for people, unless it is told that nobody reads it.
+bits: of 1 GiB it takes 0.03 s of a processor, SHA-256 0.6. That is made for people,
+where the client asks for it: by the remote, which reads all of the output, whatever
+becomes of clients and connections. A classic remote cannot be asked.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ _LITTLE = 240
 
 # Of a stream in which there was nothing.
 NOTHING = xxhash.xxh3_128_digest(b"")
-_NO_BYTES = hashlib.sha256().hexdigest()
+_NO_BYTES = hashlib.sha256().digest()
 
 
 def updated(checksum: Checksum | None, data: bytes | memoryview) -> Checksum:
@@ -59,15 +60,14 @@ def finished(checksum: Checksum | None) -> bytes:
 
 class OutputDigests:
     """
-    The SHA-256 of both streams of a task, as far as they are heard.
+    The SHA-256 of both streams of a task.
     """
 
-    __slots__ = ("_stderr", "_stderrSize", "_stdout", "_stdoutSize")
+    __slots__ = ("_stderr", "_stdout")
 
     def __init__(self) -> None:
         self._stdout: hashlib._Hash | None = None
         self._stderr: hashlib._Hash | None = None
-        self._stdoutSize = self._stderrSize = 0
 
     def add(self, stream: Stream, data: bytes) -> None:
         """
@@ -76,22 +76,15 @@ class OutputDigests:
         if stream is Stream.STDERR:
             self._stderr = self._stderr or hashlib.sha256()
             self._stderr.update(data)
-            self._stderrSize += len(data)
         else:
             self._stdout = self._stdout or hashlib.sha256()
             self._stdout.update(data)
-            self._stdoutSize += len(data)
 
-    def ofWhole(self, stdoutSize: int, stderrSize: int) -> tuple[str, str]:
+    def finished(self) -> tuple[bytes, bytes]:
         """
-        In hex, of stdout and stderr if they are so long; empty of one that was not
-        heard from its beginning to its end.
+        Of stdout and of stderr.
         """
         return (
-            _hex(self._stdout) if self._stdoutSize == stdoutSize else "",
-            _hex(self._stderr) if self._stderrSize == stderrSize else "",
+            _NO_BYTES if self._stdout is None else self._stdout.digest(),
+            _NO_BYTES if self._stderr is None else self._stderr.digest(),
         )
-
-
-def _hex(digest: hashlib._Hash | None) -> str:
-    return _NO_BYTES if digest is None else digest.hexdigest()

@@ -29,6 +29,7 @@ Token = Annotated[bytes, Meta(max_length=16)]
 Bytes8 = Annotated[bytes, Meta(min_length=8, max_length=8)]
 Bytes32 = Annotated[bytes, Meta(min_length=32, max_length=32)]
 Checksum = Annotated[bytes, Meta(max_length=16)]
+Digest = Annotated[bytes, Meta(max_length=32)]
 Line = Annotated[str, Meta(max_length=2000)]
 TaskId = Annotated[str, Meta(pattern=r"^[0-9a-f]{8}-([0-9a-f]{4}-){3}[0-9a-f]{12}\Z")]
 Host = Annotated[str, Meta(max_length=45)]
@@ -166,6 +167,7 @@ class StartTask:
     @ivar hold: seconds for which a client that is gone is waited for.
     @ivar secret: 16 random bytes that a client has to know that comes back for
         the task; empty where nobody can.
+    @ivar sha256: whether the end shall tell the SHA-256 of what the task prints.
     """
 
     id: Small
@@ -179,6 +181,7 @@ class StartTask:
     host: Host = ""
     hold: Seconds = 0.0
     secret: Token = field(default=b"", repr=False)
+    sha256: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -555,6 +558,8 @@ class TaskEnded:
     @ivar maxResident: bytes.
     @ivar stdoutChecksum: XXH3 with 128 bits (L{jobscheduler_tcp.digests}); empty
         where nothing ran.
+    @ivar stdoutDigest: SHA-256 of all that was printed, whoever heard it; empty where
+        nothing ran, or the start did not ask for it.
     @ivar returned: the names and values that the task returned, as bytes.
     """
 
@@ -572,6 +577,8 @@ class TaskEnded:
     stderrSize: Count = 0
     stdoutChecksum: Checksum = b""
     stderrChecksum: Checksum = b""
+    stdoutDigest: Digest = b""
+    stderrDigest: Digest = b""
     returned: tuple[tuple[bytes, bytes], ...] = ()
 
 

@@ -114,10 +114,9 @@ class Outcome:
     @ivar maxResident: the most memory that a process of the task used, bytes.
     @ivar stdoutSize: bytes printed on stdout, all of them received.
     @ivar stderrSize: the same for stderr.
-    @ivar stdoutDigest: SHA-256 of stdout in hex; empty where nothing ran, where nobody
-        wanted it (L{ClientService.run
-        <jobscheduler_tcp.client.service.ClientService.run>}), and where a part of the
-        stream was heard by a client before this one, or dropped.
+    @ivar stdoutDigest: SHA-256 of all that the program printed on stdout, in hex; empty
+        where nothing ran, and where nobody wanted it (L{ClientService.run
+        <jobscheduler_tcp.client.service.ClientService.run>}).
     @ivar stderrDigest: the same for stderr.
     @ivar returnValues: names and values that the task wrote into the file that
         C{SCHEDULER_RETURN_VALUES} names.

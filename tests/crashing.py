@@ -54,7 +54,6 @@ class Given:
 
     why = ""
     pid = 4711
-    digests = "", ""
 
     def __init__(self, world: World, receiver: IConfirmationReceiver) -> None:
         assert isinstance(receiver, TaskReceiver)

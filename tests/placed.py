@@ -35,7 +35,6 @@ class FakeJob:
     cancelled: bool = False
     task: str = "00000000-0000-4000-8000-000000000001"
     why: str = ""
-    digests: tuple[str, str] = ("", "")
 
     def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
         """

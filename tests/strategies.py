@@ -105,7 +105,15 @@ works = st.builds(
 )
 
 tokens = st.binary(min_size=16, max_size=16)
-starts = st.builds(StartTask, identifiers, taskIds, st.integers(1024, 65535), tokens, works)
+starts = st.builds(
+    StartTask,
+    identifiers,
+    taskIds,
+    st.integers(1024, 65535),
+    tokens,
+    works,
+    sha256=st.booleans(),
+)
 held = st.sampled_from([OnDisconnect.HOLD, OnDisconnect.FINISH])
 requests: st.SearchStrategy[Request] = st.one_of(
     st.builds(Hello, identifiers, smalls, taskIds, words, sayable, sayable, seconds),
@@ -122,6 +130,7 @@ requests: st.SearchStrategy[Request] = st.one_of(
         works,
         st.sampled_from([CallbackMode.SHARED, CallbackMode.PASSIVE]),
         connection=taskIds,
+        sha256=st.booleans(),
     ),
     st.builds(
         OpenConfirmation,
@@ -180,6 +189,7 @@ answers: st.SearchStrategy[Answer] = st.one_of(
 nonces = st.binary(min_size=16, max_size=16)
 proofs = st.binary(min_size=32, max_size=32)
 checksums = st.one_of(st.just(b""), nonces)
+digests = st.one_of(st.just(b""), proofs)
 endings = st.builds(
     TaskEnded,
     st.sampled_from(Reason),
@@ -196,6 +206,8 @@ endings = st.builds(
     counts,
     checksums,
     checksums,
+    digests,
+    digests,
     returned=st.lists(st.tuples(st.binary(max_size=9), st.binary(max_size=9)), max_size=3).map(
         tuple
     ),

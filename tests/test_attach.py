@@ -20,7 +20,7 @@ from jobscheduler_tcp.client.service import ClientService
 from jobscheduler_tcp.client.taskkey import Lasting
 from jobscheduler_tcp.interfaces import IStartWitness, ITaskConfirmation
 from jobscheduler_tcp.messages import OnDisconnect, Stream, TaskAttached, TaskStarted, Work
-from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.outcome import Outcome, Reason
 from jobscheduler_tcp.remote.holding import MOST_KEPT
 from jobscheduler_tcp.testing import FakeProcess, RecordingReceiver
 from tests.test_comingback import HELD, MODES, PRINTED, Chatting
@@ -159,6 +159,15 @@ class AttachTests(SynchronousTestCase):
         lives.client.run(Work(command=("job",)), receiver=book)
         return lives, book
 
+    def assertDigests(self, outcome: Outcome, stdout: bytes, stderr: bytes) -> None:
+        """
+        The outcome has the SHA-256 of all that the task printed, whoever heard it.
+        """
+        self.assertEqual(
+            (outcome.stdoutDigest, outcome.stderrDigest),
+            (sha256(stdout).hexdigest(), sha256(stderr).hexdigest()),
+        )
+
     def test_running(self) -> None:
         """
         What the task prints comes once, with the start and the end, whichever way
@@ -180,9 +189,8 @@ class AttachTests(SynchronousTestCase):
                 outcome = self.successResultOf(job.done)
                 self.assertEqual((outcome.reason, outcome.exitCode), (Reason.EXITED, CODE))
                 self.assertEqual(outcome.pid, 4711)
-                # This life has not heard how they begin.
-                self.assertEqual((outcome.stdoutDigest, outcome.stderrDigest), ("", ""))
                 self.assertEqual(book.output, PRINTED)
+                self.assertDigests(outcome, PRINTED[Stream.STDOUT], PRINTED[Stream.STDERR])
                 self.assertEqual(
                     book.events, ["taskAttached", "taskStarted", "outputReceived", "taskEnded"]
                 )
@@ -215,6 +223,7 @@ class AttachTests(SynchronousTestCase):
             lives.network.advance(60)
             outcome = self.successResultOf(job.done)
             self.assertEqual((outcome.reason, outcome.exitCode), (Reason.EXITED, CODE))
+            self.assertDigests(outcome, PRINTED[Stream.STDOUT], PRINTED[Stream.STDERR])
         self.assertEqual(book.output, PRINTED)
         self.assertEqual(len(lives.launcher.launched), 1)
         lives.stop(self)
@@ -234,7 +243,25 @@ class AttachTests(SynchronousTestCase):
         outcome = self.successResultOf(job.done)
         self.assertIs(outcome.reason, Reason.EXITED)
         self.assertEqual(book.output, PRINTED)
-        self.assertEqual(outcome.stdoutDigest, sha256(PRINTED[Stream.STDOUT]).hexdigest())
+        self.assertDigests(outcome, PRINTED[Stream.STDOUT], PRINTED[Stream.STDERR])
+        lives.stop(self)
+
+    def test_withoutSHA256(self) -> None:
+        """
+        Whether it is wanted is the word of the life that asked for the task.
+        """
+        lives = Lives(Chatting(), lasting=HELD)
+        book = Book()
+        lives.client.run(Work(command=("job",)), receiver=book, sha256=False)
+        lives.network.advance(3)
+        book.keep()
+        lives.die()
+        job = lives.attach(book)
+        lives.network.advance(30)
+        outcome = self.successResultOf(job.done)
+        self.assertEqual((outcome.reason, outcome.exitCode), (Reason.EXITED, CODE))
+        self.assertEqual((outcome.stdoutDigest, outcome.stderrDigest), ("", ""))
+        self.assertEqual(book.output, PRINTED)
         lives.stop(self)
 
     def test_tooLate(self) -> None:
@@ -330,7 +357,7 @@ class AttachTests(SynchronousTestCase):
     def test_dropped(self) -> None:
         """
         Of a task that went on alone, the receiver is told from where on it hears,
-        and the outcome how much it does not.
+        and the outcome how much it does not; its SHA-256 is that of all.
         """
 
         def flood(process: FakeProcess) -> None:
@@ -361,13 +388,14 @@ class AttachTests(SynchronousTestCase):
         self.assertTrue(outcome.succeeded)
         self.assertIn(f"{dropped} bytes of its output were dropped", outcome.text)
         self.assertEqual(book.output[Stream.STDOUT], OUT + b"the rest")
+        self.assertDigests(outcome, OUT + bytes(2 * MOST_KEPT) + b"the rest", ERR)
         lives.stop(self)
 
     def test_droppedMeanwhile(self) -> None:
         """
         A client that was cut off for longer than the task waited for it hears from
         where on it goes on, too: what it keeps counts from there, and the task is
-        not held back for what nobody can acknowledge.
+        not held back for what nobody can acknowledge. The SHA-256 is that of all.
         """
 
         def flood(process: FakeProcess) -> None:
@@ -399,7 +427,9 @@ class AttachTests(SynchronousTestCase):
         self.assertEqual(more, 40)
         process.end(0)
         lives.network.advance(1)
-        self.assertTrue(self.successResultOf(job.done).succeeded)
+        outcome = self.successResultOf(job.done)
+        self.assertTrue(outcome.succeeded)
+        self.assertDigests(outcome, OUT + bytes(4 * MOST_KEPT + more * (MOST_KEPT // 8)), b"")
         lives.stop(self)
 
     def test_leave(self) -> None:

@@ -4,6 +4,8 @@ A classic task as an application hears of any task.
 
 from __future__ import annotations
 
+from hashlib import sha256
+
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
@@ -70,9 +72,18 @@ class ClassicListenerTests(SynchronousTestCase):
         self.kills: list[None] = []
         self.begin(Work(script="x"))
 
-    def begin(self, work: Work) -> None:
+    def begin(self, work: Work, *, sha256: bool = True) -> None:
         """
         Begin a task.
+        """
+        self.listen(work, sha256=sha256)
+        self.listener.beginning()
+        self.listener.logged(0, "SCHEDULER-987  Starting process")
+        self.listener.scriptStarted()
+
+    def listen(self, work: Work, *, sha256: bool = True) -> None:
+        """
+        A remote calls for a task.
         """
         self.receiver = RecordingReceiver()
         self.watcher = Watcher()
@@ -86,11 +97,9 @@ class ClassicListenerTests(SynchronousTestCase):
             isRemote=lambda host: True,
             kill=lambda: self.kills.append(None),
             stranger=lambda host: None,
+            sha256=sha256,
         )
         self.listener.remoteCalled()
-        self.listener.beginning()
-        self.listener.logged(0, "SCHEDULER-987  Starting process")
-        self.listener.scriptStarted()
 
     def end(self, result: StepResult) -> TaskEnded:
         """
@@ -116,7 +125,8 @@ class ClassicListenerTests(SynchronousTestCase):
         output = b"one\ntwo\nthree\n"
         self.assertEqual(bytes(self.receiver.output[Stream.STDOUT]), output)
         self.assertEqual((ended.reason, ended.exitCode), (Reason.EXITED, 3))
-        self.assertEqual(ended.stdoutSize, len(output))
+        self.assertEqual((ended.stdoutSize, ended.stdoutDigest), (14, sha256(output).digest()))
+        self.assertEqual(ended.stderrDigest, sha256().digest())
         self.assertEqual(self.watcher.events, ["claims", "proven", "acknowledged", "gone"])
 
     def test_levels(self) -> None:
@@ -129,6 +139,21 @@ class ClassicListenerTests(SynchronousTestCase):
         self.end(StepResult(0))
         self.assertEqual(bytes(self.receiver.output[Stream.STDOUT]), b"level 0\n")
         self.assertEqual(bytes(self.receiver.output[Stream.STDERR]), b"level 1\nlevel 2\n")
+
+    def test_withoutSHA256(self) -> None:
+        """
+        There is no SHA-256 where nobody wants it, and where nothing ran.
+        """
+        self.begin(Work(script="x"), sha256=False)
+        self.listener.logged(0, "one")
+        ended = self.end(StepResult(0))
+        self.assertEqual((ended.stdoutSize, ended.stdoutDigest, ended.stderrDigest), (4, b"", b""))
+
+        self.listen(Work(script="x"))
+        self.listener.remoteLost(Failure(ConnectionClosed("before it began")))
+        assert self.receiver.ended is not None
+        self.assertIs(self.receiver.ended.reason, Reason.NOT_STARTED)
+        self.assertEqual(self.receiver.ended.stdoutDigest, b"")
 
     def test_cutLine(self) -> None:
         """

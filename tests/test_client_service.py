@@ -75,11 +75,12 @@ class ServiceTests(SynchronousTestCase):
 
     def test_withoutSHA256(self) -> None:
         """
-        Who does not read the SHA-256 of the output can have it not reckoned; that
-        all came as it was sent is checked all the same.
+        Who does not read the SHA-256 of the output does not ask the remote for it;
+        that all came as it was sent is checked all the same.
         """
         whole = self.service.run(WORK, "blue", sha256=False)
         self.network.flush()
+        self.assertFalse(self.remote.asked(StartTask)[-1].sha256)
         caller = self.caller(self.remote.asked(StartTask)[-1])
         caller.print(Stream.STDOUT, b"hello\n")
         caller.end()

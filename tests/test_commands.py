@@ -46,7 +46,8 @@ START = b"""
     <remote_scheduler.start_remote_task
         id="2" task="4be0643f-1d98-4a72-90b4-6b1a3d8c0f10" tcp_port="59999"
         token="000102030405060708090a0b0c0d0e0f" callback="own" on_disconnect="kill"
-        directory="/tmp" stdin="yes" timeout="3600" silence="0" output_limit="0" grace="5">
+        directory="/tmp" stdin="yes" timeout="3600" silence="0" output_limit="0" grace="5"
+        sha256="yes">
       <params><param name="day" value="2026-11-22"/></params>
       <environment><variable name="LANG" value="C.UTF-8"/></environment>
       <script>echo "$SCHEDULER_PARAM_DAY"</script>
@@ -67,6 +68,7 @@ STARTED = StartTask(
     ),
     CallbackMode.OWN,
     OnDisconnect.KILL,
+    sha256=True,
 )
 
 
@@ -304,6 +306,7 @@ class RequestTests(SynchronousTestCase):
             ('"own"', '"mine"'),
             ('"kill"', '"keep"'),
             ('stdin="yes"', 'stdin="maybe"'),
+            ('sha256="yes"', 'sha256="maybe"'),
             ('"3600"', '"-1"'),
             ('"3600"', '"nan"'),
             ('"3600"', '"inf"'),

@@ -9,6 +9,7 @@ import os
 import shlex
 from collections.abc import Callable
 from dataclasses import replace
+from hashlib import sha256
 from typing import TYPE_CHECKING, Any
 
 from twisted.internet.task import Clock
@@ -69,7 +70,7 @@ class Behaviours(_TestCase):
 
     def test_job(self) -> None:
         """
-        Output and exit code arrive.
+        Output and exit code arrive, and the SHA-256 of the output with the outcome.
         """
         diagram = self.diagram()
         job, receiver = diagram.run()
@@ -78,6 +79,8 @@ class Behaviours(_TestCase):
         self.assertIs(outcome.reason, Reason.EXITED)
         self.assertEqual(outcome.exitCode, CODE)
         self.assertEqual(receiver.output[Stream.STDOUT], b"one\ntwo\n")
+        self.assertEqual(outcome.stdoutDigest, sha256(b"one\ntwo\n").hexdigest())
+        self.assertEqual(outcome.stderrDigest, sha256().hexdigest())
         self.assertEqual(
             receiver.events, ["taskAttached", "taskStarted", "outputReceived", "taskEnded"]
         )

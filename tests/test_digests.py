@@ -48,7 +48,7 @@ class ChecksumTests(SynchronousTestCase):
 
 class OutputDigestsTests(SynchronousTestCase):
     """
-    The SHA-256 of what was heard of a task.
+    The SHA-256 of what a task printed.
     """
 
     def test_both(self) -> None:
@@ -59,21 +59,12 @@ class OutputDigestsTests(SynchronousTestCase):
         digests.add(Stream.STDOUT, b"one ")
         digests.add(Stream.STDERR, b"oops")
         digests.add(Stream.STDOUT, b"two")
-        expected = sha256(b"one two").hexdigest(), sha256(b"oops").hexdigest()
-        self.assertEqual(digests.ofWhole(7, 4), expected)
+        expected = sha256(b"one two").digest(), sha256(b"oops").digest()
+        self.assertEqual(digests.finished(), expected)
 
     def test_nothing(self) -> None:
         """
         A stream in which there was nothing has one, too.
         """
-        nothing = sha256().hexdigest()
-        self.assertEqual(OutputDigests().ofWhole(0, 0), (nothing, nothing))
-
-    def test_notWhole(self) -> None:
-        """
-        There is none of a stream of which something is missing.
-        """
-        digests = OutputDigests()
-        digests.add(Stream.STDOUT, b"two")
-        self.assertEqual(digests.ofWhole(7, 0), ("", sha256().hexdigest()))
-        self.assertEqual(digests.ofWhole(3, 4), (sha256(b"two").hexdigest(), ""))
+        nothing = sha256().digest()
+        self.assertEqual(OutputDigests().finished(), (nothing, nothing))

@@ -203,6 +203,7 @@ class RefusalTests(SynchronousTestCase):
             b"C" + head + msgpack.encode({"nonce": bytes(15), "selector": bytes(8)}),
             b"E" + head + msgpack.encode({"reason": "exited", "note": "x" * 2001}),
             b"E" + head + msgpack.encode({"reason": "exited", "stdoutChecksum": bytes(17)}),
+            b"E" + head + msgpack.encode({"reason": "exited", "stdoutDigest": bytes(33)}),
             b"E" + head + msgpack.encode({"reason": "bored"}),
         ):
             with self.subTest(payload=payload), self.assertRaises(RemoteProtocolError):

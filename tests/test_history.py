@@ -46,7 +46,6 @@ class GivenTask:
     why = ""
     task = "00000000-0000-4000-8000-000000000001"
     pid = 4711
-    digests = bytes(range(32)).hex(), bytes(32).hex()
 
     def __init__(self, receiver: IConfirmationReceiver) -> None:
         self.receiver = receiver
@@ -190,6 +189,8 @@ class KeptTests(HistoryTestCase):
             maxResident=1 << 20,
             stdoutSize=11,
             stderrSize=2,
+            stdoutDigest=bytes(range(32)),
+            stderrDigest=bytes(32),
         )
         kept = self.end(message)
         assert kept is not None

@@ -212,6 +212,7 @@ class SuccessTests(JobTests):
         self.assertEqual(job.position, 0)
         start = self.world.lastStart()
         self.assertEqual((start.task, start.port, start.work), (job.task, 59999, WORK))
+        self.assertTrue(start.sha256)
         caller = self.remote.take(start)
         self.assertEqual(job.state, "waiting for end of task")
         self.assertEqual(job.pid, 4711)
@@ -225,6 +226,8 @@ class SuccessTests(JobTests):
             userSeconds=0.5,
             systemSeconds=0.25,
             maxResident=1000,
+            stdoutDigest=bytes(range(32)),
+            stderrDigest=bytes(32),
         )
         self.network.flush()
         self.assertEqual(caller.said(EndAcknowledged), [EndAcknowledged()])
@@ -238,10 +241,8 @@ class SuccessTests(JobTests):
         )
         self.assertEqual((outcome.exitCode, outcome.pid, outcome.seconds), (7, 4711, 2.5))
         self.assertEqual((outcome.stdoutSize, outcome.stderrSize), (6, 0))
-        self.assertEqual(
-            outcome.stdoutDigest,
-            "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
-        )
+        self.assertEqual(outcome.stdoutDigest, bytes(range(32)).hex())
+        self.assertEqual(outcome.stderrDigest, bytes(32).hex())
         self.assertFalse(outcome.succeeded)
         self.assertEqual(self.world.strangers.count, 0)
 

@@ -199,6 +199,7 @@ class StartTests(RemoteTestCase):
             replace(START, work=replace(WORK, script="false")),
             replace(START, work=replace(WORK, parameters=(("a", "b"),))),
             replace(START, work=replace(WORK, grace=4)),
+            replace(START, sha256=True),
         ):
             self.assertEqual(self.refusal(other).reason, Reason.PROTOCOL_ERROR)
         self.assertEqual(len(self.launcher.launched), 1)

@@ -6,6 +6,7 @@ L{jobscheduler_tcp.remote.holding}: tasks whose clients are gone, and come back.
 from __future__ import annotations
 
 from dataclasses import replace
+from hashlib import sha256
 from signal import SIGTERM
 from typing import Any
 from uuid import UUID
@@ -131,7 +132,7 @@ class HeldTests(ReturningTestCase):
         A client that comes back is told of the start once more, and hears what it
         has not, in order, and what follows; nothing comes twice.
         """
-        process = self.run_()
+        process = self.run_(replace(START, sha256=True))
         process.print(OUT, b"one two ")
         process.print(ERR, b"oops")
         self.network.flush()
@@ -154,6 +155,7 @@ class HeldTests(ReturningTestCase):
         whole = b"one two three four"
         self.assertEqual((ended.stdoutSize, ended.stderrSize), (len(whole), 4))
         self.assertEqual(ended.stdoutChecksum, xxh3_128_digest(whole))
+        self.assertEqual(ended.stdoutDigest, sha256(whole).digest())
         self.assertEqual(len(self.launcher.launched), 1)
         self.stop()
 

@@ -42,7 +42,15 @@ held = st.tuples(
 )
 usual = (
     st.one_of(
-        st.builds(StartTask, numbers, taskIds, st.integers(1024, 65535), tokens, works),
+        st.builds(
+            StartTask,
+            numbers,
+            taskIds,
+            st.integers(1024, 65535),
+            tokens,
+            works,
+            sha256=st.booleans(),
+        ),
         st.builds(
             StartTask,
             numbers,
@@ -52,6 +60,7 @@ usual = (
             works,
             st.sampled_from([CallbackMode.SHARED, CallbackMode.PASSIVE]),
             connection=taskIds,
+            sha256=st.booleans(),
         ),
     )
     .flatmap(
@@ -129,6 +138,7 @@ class ReadTests(SynchronousTestCase):
             encodeRequest(start).replace(b'"kill"', b'"hold"'),
             said.replace(b'"1024"', b'"01024"'),
             said.replace(b'"600"', b'"0600"'),
+            said.replace(b" grace=", b' sha256="no" grace='),
             said[:-1],
             said + b" ",
             b"",

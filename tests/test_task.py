@@ -6,6 +6,7 @@ task's life at the remote.
 from __future__ import annotations
 
 import errno
+from hashlib import sha256
 from signal import SIGINT, SIGKILL, SIGTERM
 from typing import Any
 
@@ -74,6 +75,7 @@ class TaskBench:
         *,
         listens: bool = True,
         onDisconnect: OnDisconnect = OnDisconnect.KILL,
+        sha256: bool = False,
         **how: Any,
     ) -> None:
         self.network = MemoryNetwork()
@@ -88,7 +90,15 @@ class TaskBench:
         self.port = ListenerPort(self.client, PORT, **how) if listens else None
         place = Workplace(self.remote, self.launcher, self.heart, lambda: NOW)
         message = StartTask(
-            7, TASK, PORT, TOKEN, work, onDisconnect=onDisconnect, hold=600.0, secret=TOKEN
+            7,
+            TASK,
+            PORT,
+            TOKEN,
+            work,
+            onDisconnect=onDisconnect,
+            hold=600.0,
+            secret=TOKEN,
+            sha256=sha256,
         )
         self.task = Task(
             place,
@@ -230,6 +240,31 @@ class LifeTests(TaskTestCase):
         )
         self.assertOver()
         self.assertEqual(bench.task.describe()["state"], "closed")
+
+    def test_sha256(self) -> None:
+        """
+        Where the start asks for it, the end has the SHA-256 of all that was printed on
+        either stream, be it nothing; of a program that never ran, it has none.
+        """
+        for stdout, stderr in (([b"hel", b"lo"], [b"oops"]), ([b"hello"], []), ([], [])):
+            with self.subTest(stdout=stdout, stderr=stderr):
+                bench = self.begin(sha256=True)
+                process = bench.run()
+                for data in stdout:
+                    process.print(OUT, data)
+                for data in stderr:
+                    process.print(ERR, data)
+                process.end(0)
+                bench.network.flush()
+                self.assertEqual(bench.ended.stdoutDigest, sha256(b"".join(stdout)).digest())
+                self.assertEqual(bench.ended.stderrDigest, sha256(b"".join(stderr)).digest())
+                self.assertOver()
+        bench = self.begin(sha256=True)
+        bench.dial()
+        bench.process.refuse("no such directory", errno.ENOENT)
+        bench.network.flush()
+        self.assertEqual((bench.ended.stdoutDigest, bench.ended.stderrDigest), (b"", b""))
+        self.assertOver()
 
     def test_heardLate(self) -> None:
         """
@@ -501,9 +536,9 @@ class LimitTests(TaskTestCase):
     def test_outputLimit(self) -> None:
         """
         A task that prints too much is killed; the client gets as much as the
-        limit, both streams together, and the sizes are those that it got.
+        limit, both streams together, and sizes, checksum and SHA-256 are of what it got.
         """
-        bench = self.begin(Work(script="yes", outputLimit=10))
+        bench = self.begin(Work(script="yes", outputLimit=10), sha256=True)
         process = bench.run()
         process.ignores = {SIGTERM}
         process.print(ERR, b"1234")
@@ -517,6 +552,7 @@ class LimitTests(TaskTestCase):
         self.assertEqual(bench.ended.reason, Reason.OUTPUT_LIMIT)
         self.assertEqual((bench.ended.stdoutSize, bench.ended.stderrSize), (6, 4))
         self.assertEqual(bench.ended.stdoutChecksum, xxh3_128_digest(b"123456"))
+        self.assertEqual(bench.ended.stdoutDigest, sha256(b"123456").digest())
         self.assertOver()
 
 

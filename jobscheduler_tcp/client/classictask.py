@@ -4,8 +4,8 @@ what is missing in the classic dialect is made up for here.
 
 The remote sends lines for a log; they are the task's stdout, for the streams are
 not told apart. Warnings and errors, which the remote itself says, are its stderr.
-The limits of a task are the client's business. Sizes are reckoned from what
-arrived.
+The limits of a task are the client's business. Sizes and SHA-256 are reckoned from
+what arrived.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from zope.interface import implementer
 
 from jobscheduler_tcp.client.callback import CallbackWatcher
 from jobscheduler_tcp.client.classic import ClassicCallbackFactory
+from jobscheduler_tcp.digests import OutputDigests
 from jobscheduler_tcp.errors import CommandRefused, NotExpressible
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.logger import TaskLogger
@@ -131,11 +132,13 @@ class ClassicListener:
         isRemote: Callable[[str], bool],
         kill: Callable[[], None],
         stranger: Callable[[str], None],
+        sha256: bool,
     ) -> None:
         """
         @param number: our number of the task.
         @param isRemote: tells whether an address may be the remote's.
         @param kill: kills the task.
+        @param sha256: whether to reckon that of the output.
         @raise NotExpressible: the classic dialect has no words for the work.
         """
         self._task = task
@@ -148,6 +151,7 @@ class ClassicListener:
         self._mayRun = False
         self._begun: float | None = None
         self._sizes = {Stream.STDOUT: 0, Stream.STDERR: 0}
+        self._digests = OutputDigests() if sha256 else None
         self._wall: IDelayedCall | None = None
         self._silence: IDelayedCall | None = None
         self._release: IDelayedCall | None = None
@@ -222,6 +226,8 @@ class ClassicListener:
             data += b"\n"
         stream = Stream.STDOUT if level == 0 else Stream.STDERR
         self._sizes[stream] += len(data)
+        if self._digests is not None:
+            self._digests.add(stream, data)
         if self._silence is not None and self._silence.active():
             self._silence.reset(self._work.silence)
         if self._release is not None:
@@ -351,7 +357,11 @@ class ClassicListener:
         note: str = "",
     ) -> None:
         self._stop()
-        seconds = 0.0 if self._begun is None else self._clock.seconds() - self._begun
+        seconds, stdoutDigest, stderrDigest = 0.0, b"", b""
+        if self._begun is not None:
+            seconds = self._clock.seconds() - self._begun
+            if self._digests is not None:
+                stdoutDigest, stderrDigest = self._digests.finished()
         kept = self._receiver.taskEnded(
             TaskEnded(
                 reason,
@@ -361,6 +371,8 @@ class ClassicListener:
                 seconds=seconds,
                 stdoutSize=self._sizes[Stream.STDOUT],
                 stderrSize=self._sizes[Stream.STDERR],
+                stdoutDigest=stdoutDigest,
+                stderrDigest=stderrDigest,
                 returned=tuple((n.encode(), v.encode()) for n, v in self._returned.values()),
             )
         )

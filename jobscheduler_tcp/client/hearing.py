@@ -11,12 +11,9 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from jobscheduler_tcp.digests import OutputDigests
 from jobscheduler_tcp.errors import ConnectionClosed
 from jobscheduler_tcp.interfaces import IConfirmationReceiver, ITaskConfirmation
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted
-
-_NOTHING = OutputDigests()
 
 
 class TaskListener(TypingProtocol):
@@ -50,32 +47,14 @@ class Hearing:
         one breaks. Then the application hears the last word from the job.
     """
 
-    __slots__ = ("_digests", "_job", "_receiver", "_sha256", "lasting")
+    __slots__ = ("_job", "_receiver", "lasting")
 
     _log = Logger()
 
-    def __init__(
-        self, job: TaskListener, receiver: IConfirmationReceiver | None, *, sha256: bool = True
-    ) -> None:
-        """
-        @param sha256: whether to reckon that of the output.
-        """
+    def __init__(self, job: TaskListener, receiver: IConfirmationReceiver | None) -> None:
         self.lasting = False
         self._job = job
         self._receiver = receiver
-        self._sha256 = sha256
-        self._digests: OutputDigests | None = None
-
-    def digests(self, end: TaskEnded) -> tuple[str, str]:
-        """
-        The SHA-256 of stdout and of stderr in hex, empty where it was not reckoned
-        or not all of the stream was heard here.
-
-        @param end: what the remote said of the end of the task, which ran.
-        """
-        if not self._sha256:
-            return "", ""
-        return (self._digests or _NOTHING).ofWhole(end.stdoutSize, end.stderrSize)
 
     def taskAttached(self, confirmation: ITaskConfirmation, message: TaskAttached) -> None:
         """
@@ -102,10 +81,6 @@ class Hearing:
         """
         The task printed something.
         """
-        if self._sha256:
-            if self._digests is None:
-                self._digests = OutputDigests()
-            self._digests.add(stream, data)
         if self._receiver is not None:
             try:
                 self._receiver.outputReceived(stream, data)

@@ -245,7 +245,7 @@ def _abandon(inputs: JobInputs, core: JobCore) -> None:
 def _acknowledged(inputs: JobInputs, core: JobCore) -> None:
     core.acknowledged = True
     assert core.end is not None
-    core.finish(verdicts.ended(core.end, core.pid, core.digests))
+    core.finish(verdicts.ended(core.end, core.pid))
 
 
 @_acknowledging.upon(JobInputs.callerGone).to(_comingBack)
@@ -365,9 +365,10 @@ class RunningJob:
             owner=self,
             deadline=deadline,
             lasting=lasting,
+            sha256=sha256,
         )
         self._inputs = _Machine(self._core)
-        self._core.enter(self._inputs, receiver, sha256=sha256)
+        self._core.enter(self._inputs, receiver)
 
     @property
     def work(self) -> Work:
@@ -463,14 +464,6 @@ class RunningJob:
         Of the task's program at the remote, 0 if it is not known to run.
         """
         return self._core.pid
-
-    @property
-    def digests(self) -> tuple[str, str]:
-        """
-        The SHA-256 of stdout and stderr in hex, from when the end of the task was
-        heard; empty before, and as those of the outcome are.
-        """
-        return self._core.digests
 
     @property
     def state(self) -> str:

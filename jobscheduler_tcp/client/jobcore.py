@@ -252,6 +252,7 @@ class JobCore(JobHands):
             isRemote=lambda host: self.classic is not None and self.classic.isRemote(host),
             kill=self.killOrHangUp,
             stranger=lambda host: means.strangers.add(host, self.task, "it is not the remote"),
+            sha256=self.sha256,
         )
         self.listener = listener
         self.classic = ClassicCommandConnection(
@@ -304,6 +305,7 @@ class JobCore(JobHands):
             host,
             lasting.seconds if key is not None else 0.0,
             key.secret if key is not None else b"",
+            self.sha256,
         )
         self.answer = self.requests.request(start)
         if self.processClass.running == 1 and self.classic is None:

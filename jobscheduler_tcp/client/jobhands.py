@@ -76,6 +76,7 @@ class JobHands:
     @ivar acknowledged: whether the end was.
     @ivar gone: whether the remote's connection is closed.
     @ivar lasting: what the remote does with the task when we are gone.
+    @ivar sha256: whether the outcome shall have that of the output.
     @ivar key: what it takes to come back, C{None} where nobody can.
     @ivar comingBack: the attempts to do so, C{None} while there are none.
     @ivar givenUp: whether nobody wants the task any more.
@@ -116,6 +117,7 @@ class JobHands:
         "port",
         "portWait",
         "processClass",
+        "sha256",
         "sharedPort",
         "start",
         "started",
@@ -139,6 +141,7 @@ class JobHands:
         owner: JobOwner,
         deadline: float = 0.0,
         lasting: Lasting | None = None,
+        sha256: bool = True,
     ) -> None:
         self.task = task
         self.means = means
@@ -166,6 +169,7 @@ class JobHands:
         self.acknowledged = False
         self.gone = False
         self.lasting = means.lasting if lasting is None else lasting
+        self.sha256 = sha256
         self.key: TaskKey | None = None
         self.comingBack: ComingBack | None = None
         self.givenUp = False
@@ -175,14 +179,12 @@ class JobHands:
         self._blocked: Outcome | None = None  # why the first of them did not work
         self._retried = self._retrying = self._parted = False
 
-    def enter(
-        self, inputs: JobInputs, receiver: IConfirmationReceiver | None, *, sha256: bool = True
-    ) -> None:
+    def enter(self, inputs: JobInputs, receiver: IConfirmationReceiver | None) -> None:
         """
         Belong to a machine.
         """
         self.inputs = inputs
-        self.hearing = Hearing(inputs, receiver, sha256=sha256)
+        self.hearing = Hearing(inputs, receiver)
         self._witness = receiver if IStartWitness.providedBy(receiver) else None
 
     @property
@@ -191,17 +193,6 @@ class JobHands:
         Of the task's program, 0 if it is not known to run.
         """
         return self.start.pid if self.start is not None else 0
-
-    @property
-    def digests(self) -> tuple[str, str]:
-        """
-        Of stdout and stderr, see L{Hearing.digests}; empty where nothing ran.
-        """
-        if self.outcome is not None:
-            return self.outcome.stdoutDigest, self.outcome.stderrDigest
-        if self.start is None or self.end is None:
-            return "", ""
-        return self.hearing.digests(self.end)
 
     @property
     def requests(self) -> CommandConnection | ClassicCommandConnection:

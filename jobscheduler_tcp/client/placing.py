@@ -69,12 +69,6 @@ class Running(Protocol):
         Of the task's program, 0 if it is not known to run.
         """
 
-    @property
-    def digests(self) -> tuple[str, str]:
-        """
-        The SHA-256 of stdout and stderr, from when its end was heard.
-        """
-
     def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
         """
         End it, wherever it stands.
@@ -393,13 +387,6 @@ class PlacedTask:
         Of its program, 0 if it is not known to run.
         """
         return self._running.pid if self._running is not None else 0
-
-    @property
-    def digests(self) -> tuple[str, str]:
-        """
-        The SHA-256 of stdout and stderr, from when its end was heard.
-        """
-        return self._running.digests if self._running is not None else ("", "")
 
     @property
     def state(self) -> str:

@@ -150,8 +150,8 @@ class ClientService(Service):
         @param lasting: what the remote shall do with its task when this client is
             gone; by default, what the service was told.
         @param sha256: whether its outcome shall have the SHA-256 of what it printed,
-            which takes this process 0.6 s of a processor for 1 GiB. That the output
-            came as it was sent is checked in any case.
+            which takes its remote, a classic one this process, 0.6 s of a processor
+            for 1 GiB. That the output came as it was sent is checked in any case.
         @raise UnknownProcessClass: there is none of that name.
         """
         chosen = self._choose(processClass)
@@ -184,7 +184,6 @@ class ClientService(Service):
         stderr: int = 0,
         work: Work | None = None,
         lasting: Lasting | None = None,
-        sha256: bool = True,
     ) -> RunningJob:
         """
         Come back for a task of another life of this client. Its job comes out as
@@ -201,8 +200,6 @@ class ClientService(Service):
         @param stderr: the same for stderr.
         @param work: what it runs, if that is known.
         @param lasting: for how long to try; by default, what the service was told.
-        @param sha256: as that of L{run}. Of a stream whose beginning was heard in
-            the other life there is none.
         @raise UnknownProcessClass: there is none of that name.
         """
         chosen = self._choose(processClass)
@@ -213,7 +210,6 @@ class ClientService(Service):
             work or Work(),
             receiver=receiver,
             lasting=lasting,
-            sha256=sha256,
             onGone=self._onGone,
         )
         self._jobs[job] = None

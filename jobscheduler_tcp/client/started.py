@@ -262,9 +262,7 @@ class StartedTasks:
         The remote told the end. What it means is in the ledger, whole, before
         the remote may forget the task.
         """
-        given = task.given
-        pid, digests = (given.pid, given.digests) if given is not None else (0, ("", ""))
-        task.heard = verdicts.ended(message, pid, digests)
+        task.heard = verdicts.ended(message, task.given.pid if task.given is not None else 0)
         settled = self._keeper.settle(task) if self._keeper is not None else None
         if settled is None:
             return self._keep(None, task, message)

@@ -63,12 +63,6 @@ class GivenJob(Protocol):
         Of the task's program, 0 if it is not known to run.
         """
 
-    @property
-    def digests(self) -> tuple[str, str]:
-        """
-        The SHA-256 of stdout and stderr, from when its end was heard.
-        """
-
     def kill(self, signal: int, grace: float) -> Deferred[TaskKilled]:
         """
         End it, wherever it stands.

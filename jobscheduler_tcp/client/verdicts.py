@@ -42,14 +42,12 @@ def isRefusal(error: CommandRefused) -> bool:
     return error.code in _REFUSALS or error.code.startswith("jsremote-")
 
 
-def ended(message: TaskEnded, pid: int, digests: tuple[str, str] = ("", "")) -> Outcome:
+def ended(message: TaskEnded, pid: int) -> Outcome:
     """
     The remote confirmed the end.
 
     @param pid: of the task's program, 0 if it never ran.
-    @param digests: of stdout and stderr.
     """
-    stdoutDigest, stderrDigest = digests
     return Outcome(
         reason=message.reason,
         text=message.note,
@@ -63,8 +61,8 @@ def ended(message: TaskEnded, pid: int, digests: tuple[str, str] = ("", "")) -> 
         maxResident=message.maxResident,
         stdoutSize=message.stdoutSize,
         stderrSize=message.stderrSize,
-        stdoutDigest=stdoutDigest,
-        stderrDigest=stderrDigest,
+        stdoutDigest=message.stdoutDigest.hex(),
+        stderrDigest=message.stderrDigest.hex(),
         returnValues=tuple((_text(name), _text(value)) for name, value in message.returned),
     )
 

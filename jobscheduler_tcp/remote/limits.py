@@ -9,7 +9,7 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
-from jobscheduler_tcp.digests import Checksum, finished, updated
+from jobscheduler_tcp.digests import Checksum, OutputDigests, finished, updated
 from jobscheduler_tcp.messages import Stream, Work
 from jobscheduler_tcp.outcome import Reason
 
@@ -31,11 +31,13 @@ class Printed:
 
     @ivar stdoutSize: bytes printed on stdout.
     @ivar stderrSize: the same for stderr.
+    @ivar digests: C{None} where nobody asked for them.
     """
 
-    __slots__ = ("_stderr", "_stdout", "stderrSize", "stdoutSize")
+    __slots__ = ("_stderr", "_stdout", "digests", "stderrSize", "stdoutSize")
 
-    def __init__(self) -> None:
+    def __init__(self, *, sha256: bool = False) -> None:
+        self.digests = OutputDigests() if sha256 else None
         self._stdout: Checksum | None = None
         self._stderr: Checksum | None = None
         self.stdoutSize = 0
@@ -73,6 +75,8 @@ class Printed:
         else:
             self.stdoutSize += len(data)
             self._stdout = updated(self._stdout, data)
+        if self.digests is not None:
+            self.digests.add(stream, data)
         return data
 
     def checksums(self) -> tuple[bytes, bytes]:
@@ -82,8 +86,10 @@ class Printed:
         return finished(self._stdout), finished(self._stderr)
 
 
-# That of all tasks without limits that have printed nothing: some sleep for days.
+# That of all tasks without limits that have printed nothing: some sleep for days. The
+# other one is theirs of which SHA-256 is asked for.
 NOTHING_PRINTED = Printed()
+NOTHING_DIGESTED = Printed(sha256=True)
 
 
 class Limits(Printed):
@@ -93,8 +99,10 @@ class Limits(Printed):
 
     __slots__ = ("_clock", "_lastHeard", "_limited", "_paused", "_silence", "_wall", "_work")
 
-    def __init__(self, clock: IReactorTime, work: Work, limited: Limited) -> None:
-        super().__init__()
+    def __init__(
+        self, clock: IReactorTime, work: Work, limited: Limited, *, sha256: bool = False
+    ) -> None:
+        super().__init__(sha256=sha256)
         self._clock = clock
         self._work = work
         self._limited = limited

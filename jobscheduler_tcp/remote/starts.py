@@ -166,7 +166,7 @@ def _meaning(message: StartTask) -> bytes:
     # All but the id of the request. A number that nobody can foresee who does not
     # know the token: Python's hash of strings has a key of its own in each process.
     where = message.port, message.mode.value, message.connection, message.host
-    how = message.onDisconnect.value, message.hold, message.work
+    how = message.onDisconnect.value, message.hold, message.sha256, message.work
     number = hash((where, how, message.token, message.secret))
     return number.to_bytes(_MEANING, "big", signed=True)
 

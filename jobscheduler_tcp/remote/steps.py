@@ -36,7 +36,7 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
 from jobscheduler_tcp.remote.holding import MOST_HOLD, Held, Hold
-from jobscheduler_tcp.remote.limits import NOTHING_PRINTED, Printed
+from jobscheduler_tcp.remote.limits import NOTHING_DIGESTED, NOTHING_PRINTED, Printed
 from jobscheduler_tcp.remote.returnvalues import VARIABLE, ReturnValues
 from jobscheduler_tcp.remote.standing import TaskLine
 
@@ -201,8 +201,8 @@ class Steps:
         Give the client what the task printed, as far as it may.
         """
         limits = self.limits
-        if limits is NOTHING_PRINTED:
-            limits = self.limits = Printed()
+        if limits is NOTHING_PRINTED or limits is NOTHING_DIGESTED:
+            limits = self.limits = Printed(sha256=limits is NOTHING_DIGESTED)
         data = limits.printed(stream, data)
         if not data:
             return
@@ -356,6 +356,8 @@ class Steps:
         Sum up how a program that ran has ended.
         """
         stdoutChecksum, stderrChecksum = self.limits.checksums()
+        digests = self.limits.digests
+        stdoutDigest, stderrDigest = (b"", b"") if digests is None else digests.finished()
         values, problem = self._takeReturned()
         dropped = ""
         if self.kept is not None and self.kept.dropped:
@@ -375,6 +377,8 @@ class Steps:
             self.limits.stderrSize,
             stdoutChecksum,
             stderrChecksum,
+            stdoutDigest,
+            stderrDigest,
             values,
         )
 

@@ -36,7 +36,7 @@ from jobscheduler_tcp.messages import (
 from jobscheduler_tcp.outcome import Reason
 from jobscheduler_tcp.plaincommands import timestamp
 from jobscheduler_tcp.remote.confirmation import ConfirmationFactory
-from jobscheduler_tcp.remote.limits import NOTHING_PRINTED, Limits
+from jobscheduler_tcp.remote.limits import NOTHING_DIGESTED, NOTHING_PRINTED, Limits
 from jobscheduler_tcp.remote.returning import Returning
 from jobscheduler_tcp.remote.standing import StandingConfirmation, TaskLine
 from jobscheduler_tcp.remote.steps import Steps, Workplace
@@ -82,13 +82,13 @@ class Task:
             callback = ConfirmationFactory(message.task, message.token, self, reactor, place.heart)
         else:
             callback = TaskLine(standing, self)
-        limits = NOTHING_PRINTED
+        limits = NOTHING_DIGESTED if message.sha256 else NOTHING_PRINTED
         if work.wallTime or work.silence or work.outputLimit:
             # The limits need no script, and some tasks sleep for days.
             bounds = Work(
                 wallTime=work.wallTime, silence=work.silence, outputLimit=work.outputLimit
             )
-            limits = Limits(reactor, bounds, self)
+            limits = Limits(reactor, bounds, self, sha256=message.sha256)
         self._steps = Steps(
             task=message.task,
             receiver=self,

@@ -134,6 +134,8 @@ def _start(request: StartTask, identifier: int) -> str:
         options += f' silence="{number(work.silence)}"'
     if work.outputLimit:
         options += f' output_limit="{work.outputLimit}"'
+    if request.sha256:
+        options += ' sha256="yes"'
     if work.job:
         what = f"<job{attribute('name', work.job)}/>"
     elif work.command:
@@ -188,6 +190,13 @@ def _token(attributes: Mapping[str, str], name: str = "token") -> bytes:
     return unhexlify(digits)
 
 
+def _isWanted(attributes: Mapping[str, str], name: str) -> bool:
+    word = attributes.get(name, "no")
+    if word not in _YES:
+        raise RemoteProtocolError(f"{name} is neither yes nor no")
+    return _YES[word]
+
+
 def _checkPort(port: int) -> None:
     if port < _MIN_PORT:
         raise RemoteProtocolError(f"{port} is no callback port, they begin at {_MIN_PORT}")
@@ -226,11 +235,9 @@ def _readStart(root: Element) -> StartTask:
         fields["connection"] = ""
     if attributes.get("on_disconnect", OnDisconnect.KILL.value) != OnDisconnect.KILL.value:
         fields["secret"] = _token(attributes, "secret")
+    fields["sha256"] = _isWanted(attributes, "sha256")
     work = fields["work"] = take(attributes, _WORK_FIELDS)
-    stdin = attributes.get("stdin", "no")
-    if stdin not in _YES:
-        raise RemoteProtocolError("stdin is neither yes nor no")
-    work["stdin"] = _YES[stdin]
+    work["stdin"] = _isWanted(attributes, "stdin")
     what = 0
     for child in root.children:
         match child.name:

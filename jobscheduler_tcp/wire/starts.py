@@ -31,7 +31,7 @@ _START = (
     f'(?: tcp_port="([1-9][0-9]{{3,4}})" token="({_BYTES16})"| connection="({_UUID})")'
     f'(?: hold="({_NUMBER})" secret="({_BYTES16})")?'
     f' callback="(own|shared|passive)" on_disconnect="(kill|hold|finish)" grace="({_NUMBER})"'
-    f'(?: directory="({_PLAIN}+)")?>'
+    f'(?: directory="({_PLAIN}+)")?( sha256="yes")?>'
     f"{_pairs('params', 'param')}{_pairs('environment', 'variable')}"
     f'(?:<command>((?:<argument value="{_PLAIN}*"/>){{1,64}})</command>'
     f"|<script>({_TEXT})</script>)</remote_scheduler\\.start_remote_task>"
@@ -59,7 +59,7 @@ def readStart(document: bytes) -> StartTask | None:
     if found is None:
         return None
     identifier, task, number, token, connection, hold, secret, *rest = found.groups()
-    called, ending, grace, directory, parameters, environment, command, script = rest
+    called, ending, grace, directory, sha256, parameters, environment, command, script = rest
     mode, onDisconnect = _MODES[called], _ENDINGS[ending]
     port = int(number or 0)
     isOwn = mode is CallbackMode.OWN
@@ -92,6 +92,7 @@ def readStart(document: bytes) -> StartTask | None:
         "",
         0.0 if hold is None else _number(hold),
         b"" if secret is None else bytes.fromhex(secret.decode()),
+        sha256 is not None,
     )
 
 

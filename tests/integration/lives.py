@@ -124,7 +124,7 @@ async def main(reactor: ICallbackReactor, *arguments: str) -> None:
     else:
         job = client.run(Work(script=(directory / "script").read_text("ascii")), "", disk)
     outcome = await job.done
-    print("outcome", outcome.reason, outcome.exitCode, flush=True)
+    print("outcome", outcome.reason, outcome.exitCode, outcome.stdoutDigest, flush=True)
     await client.stopService()
 
 

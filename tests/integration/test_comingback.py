@@ -49,8 +49,8 @@ class KilledTests(CommandTestCase):
     async def test_killed(self) -> None:
         """
         A client that is killed with SIGKILL, three times, and started anew, has all
-        of its task's output, once, and the exit code; the task ran once. So it is in
-        every callback mode.
+        of its task's output, once, with the same digest, and the exit code; the
+        task ran once. So it is in every callback mode.
         """
         address = await self.remote()
         lives = [Deferred.fromCoroutine(self._lives(address, mode)) for mode in MODES]
@@ -69,10 +69,10 @@ class KilledTests(CommandTestCase):
             await client.exits()
         (directory / "end").touch()
         last = self._client(address, directory, mode, lowest)
-        said = await last.says(r"outcome (\S+) (\S+)")
-        self.assertEqual(said.groups(), ("exited", str(CODE)), mode)
+        said = await last.says(r"outcome (\S+) (\S+) (\S+)")
+        self.assertEqual(said.groups(), ("exited", str(CODE), sha256(STDOUT).hexdigest()), mode)
         self.assertEqual(await last.exits(), 0, last.errors)
-        self.assertEqual(sha256(stdout.read_bytes()).digest(), sha256(STDOUT).digest(), mode)
+        self.assertEqual(sha256(stdout.read_bytes()).hexdigest(), said[3], mode)
         self.assertEqual((directory / "stderr").read_bytes(), STDERR, mode)
         self.assertEqual((directory / "runs").read_text("ascii"), "run\n", mode)
 
