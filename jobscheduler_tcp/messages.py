@@ -441,7 +441,7 @@ class Challenge:
     The remote's first words, before the listener is known.
 
     @ivar nonce: random.
-    @ivar selector: the first 8 bytes of the SHA-256 of the token: which of the
+    @ivar selector: a hash of the token (L{jobscheduler_tcp.proof}): which of the
         client's tokens is meant.
     """
 
@@ -455,7 +455,7 @@ class ListenerProof:
     """
     The client proves that it knows the token, and takes the connection.
 
-    @ivar proof: HMAC-SHA-256 under the token (L{jobscheduler_tcp.proof}).
+    @ivar proof: what only who knows the token can show (L{jobscheduler_tcp.proof}).
     @ivar window: bytes of output of each task that the remote may send beyond
         what was acknowledged.
     """

@@ -6,11 +6,10 @@ that somebody else has written, and what a stranger may try.
 
 from __future__ import annotations
 
-import hmac
 import socket
 import struct
 from contextlib import ExitStack
-from hashlib import sha256
+from hashlib import blake2b
 from typing import Any
 
 from msgspec import msgpack
@@ -34,6 +33,13 @@ def uuid(task: int) -> str:
     A UUID that is easily told from others.
     """
     return f"00000000-0000-4000-8000-{task:012x}"
+
+
+def keyed(token: bytes, size: int, data: bytes) -> bytes:
+    """
+    The keyed hash of the page.
+    """
+    return blake2b(data, key=token, digest_size=size).digest()
 
 
 def start(number: int, task: str, port: int, token: bytes, script: str, **attributes: str) -> str:
@@ -182,14 +188,13 @@ class Frames:
         attached yet.
         """
         challenge = self.hearFields("C")
-        assert challenge["selector"] == sha256(b"jsremote selector" + token).digest()[:8]
+        assert challenge["selector"] == keyed(token, 8, b"jsremote selector")
         ours = b"listeners nonce."
         both = challenge["nonce"] + ours + subject.encode()
-        shown = hmac.digest(token, b"jsremote listener" + both, "sha256")
+        shown = keyed(token, 32, b"jsremote listener" + both)
         proof = {"nonce": ours, "proof": shown, "window": WINDOW}
         self.say("L", 0, msgpack.encode(proof))
-        expected = hmac.digest(token, b"jsremote caller" + both, "sha256")
-        assert self.hearFields("P")["proof"] == expected
+        assert self.hearFields("P")["proof"] == keyed(token, 32, b"jsremote caller" + both)
 
     def untilEnd(self) -> dict[str, Any]:
         """

@@ -8,7 +8,6 @@ import re
 import socket
 from collections.abc import Callable
 from contextlib import ExitStack
-from hashlib import sha256
 from threading import Event, Thread
 
 from msgspec import msgpack
@@ -17,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.integration.between import ELSEWHERE, Between, pump
 from tests.integration.freeports import freePort, freeRange, restingAt
-from tests.integration.plain import LOOPBACK, Frames, everything
+from tests.integration.plain import LOOPBACK, Frames, everything, keyed
 from tests.integration.services import PATIENCE, CommandTestCase
 
 NONCE = b"a nonce of mine."
@@ -184,7 +183,7 @@ class CallersTests(StrangersTestCase):
                 stranger.sendall(nonsense)
                 ends.append(everything(stranger))
             stranger = self.connect(port)
-            selector = sha256(b"jsremote selector" + token).digest()[:8]
+            selector = keyed(token, 8, b"jsremote selector")
             stranger.sendall(frame("C", msgpack.encode({"nonce": NONCE, "selector": selector})))
             shown = Frames(stranger).hear()
             stranger.sendall(frame("P", msgpack.encode({"proof": bytes(32)})))
