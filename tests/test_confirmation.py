@@ -5,6 +5,8 @@ L{jobscheduler_tcp.remote.confirmation}: dial back, prove, confirm one task.
 from __future__ import annotations
 
 import errno
+import socket
+from typing import cast
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -18,14 +20,16 @@ from twisted.internet.error import (
     TimeoutError,
 )
 from twisted.internet.interfaces import IPushProducer
+from twisted.internet.protocol import Protocol
 from twisted.python.failure import Failure
 from twisted.trial.unittest import SynchronousTestCase
 from zope.interface import implementer
 from zope.interface.verify import verifyObject
 
+from jobscheduler_tcp import streams
 from jobscheduler_tcp.books import INPUT_WINDOW
 from jobscheduler_tcp.heartbeat import INTERVAL, SILENCE, Heart
-from jobscheduler_tcp.interfaces import IConfirmedTask
+from jobscheduler_tcp.interfaces import IConfirmedTask, IStreamReactor
 from jobscheduler_tcp.messages import (
     CallerProof,
     Challenge,
@@ -45,6 +49,7 @@ from jobscheduler_tcp.remote.confirmation import ConfirmationFactory, Confirmati
 from jobscheduler_tcp.testing import End, MemoryNetwork
 from jobscheduler_tcp.wire.extended import MAX_DATA
 from tests.listener import TASK, TOKEN, ListenerPort
+from tests.test_streams import Kernel, Reactor
 
 CLIENT = "10.0.0.1"
 REMOTE = "10.0.0.2"
@@ -356,6 +361,26 @@ class ConversationTests(ConfirmationTestCase):
         connection.inputTaken(1)
         connection.taskEnded(ENDED)
         connection.abort()
+
+    def test_lastWord(self) -> None:
+        """
+        On a stream the end leaves at once, unless something waits that it can leave with.
+        """
+        for started in (False, True):
+            self.begin()
+            connection = self.connect()
+            reactor, kernel = Reactor(), Kernel()
+            stream = streams.Stream(
+                cast(IStreamReactor, reactor), cast(socket.socket, kernel), (CLIENT, PORT)
+            )
+            stream.begin(Protocol())
+            connection.transport = stream
+            if started:
+                connection.taskStarted(STARTED)
+            connection.taskEnded(ENDED)
+            self.assertEqual(kernel.calls, 0 if started else 1)
+            reactor.turn()
+            self.assertEqual(kernel.calls, 1)
 
     def test_input(self) -> None:
         """

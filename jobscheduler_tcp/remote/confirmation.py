@@ -9,6 +9,7 @@ from collections import deque
 
 from twisted.internet.interfaces import IReactorTime
 
+from jobscheduler_tcp import streams
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import IConfirmedTask
 from jobscheduler_tcp.messages import (
@@ -187,8 +188,15 @@ class ConfirmationProtocol(Caller):
             room -= size
         if self._end is not None and not waiting:
             end, self._end = self._end, None
-            self.transport.write(channels.say(CHANNEL, end))
+            self._sayLast(channels.say(CHANNEL, end))
         self._balance(room)
+
+    def _sayLast(self, data: bytes) -> None:
+        # Nothing more is said in this turn that it could leave with.
+        if isinstance(self.transport, streams.Stream):
+            self.transport.writePromptly(data)
+        else:
+            self.transport.write(data)
 
     def _balance(self, room: int) -> None:
         blocked = self._clogged or room <= 0
