@@ -6,6 +6,7 @@ task's life at the remote.
 from __future__ import annotations
 
 import errno
+import os
 from hashlib import sha256
 from signal import SIGINT, SIGKILL, SIGTERM
 from typing import Any
@@ -50,6 +51,7 @@ from jobscheduler_tcp.messages import (
     Work,
 )
 from jobscheduler_tcp.outcome import Reason
+from jobscheduler_tcp.remote import returnvalues
 from jobscheduler_tcp.remote.caller import PROOF_TIMEOUT
 from jobscheduler_tcp.remote.steps import STOP_GRACE, Workplace
 from jobscheduler_tcp.remote.task import Task
@@ -466,6 +468,147 @@ class LifeTests(TaskTestCase):
         self.assertTrue(verifyObject(ITaskReceiver, bench.task))
         self.assertTrue(verifyObject(IConfirmedTask, bench.task))
         self.assertTrue(verifyObject(ITaskLauncher, bench.launcher))
+
+
+class PreparedTests(TaskTestCase):
+    """
+    What a program needs is made while the client is called, and undone wherever the
+    program does not come to run.
+    """
+
+    def setUp(self) -> None:
+        """
+        Have a directory for the files of return values.
+        """
+        self.values = self.mktemp()
+        os.mkdir(self.values)
+        self.patch(returnvalues, "_place", lambda: self.values)
+
+    def calling(self, **how: Any) -> TaskBench:
+        """
+        A task that calls its client.
+        """
+        bench = self.begin(**how)
+        bench.task.dial()
+        self.assertEqual(len(os.listdir(self.values)), 1)
+        self.assertEqual(bench.launcher.launched, [])
+        return bench
+
+    def assertUndone(self) -> None:
+        """
+        Nothing was launched, and nothing is left.
+        """
+        self.assertOver()
+        self.assertEqual(self.bench.launcher.launched, [])
+        self.assertEqual(os.listdir(self.values), [])
+
+    def test_taken(self) -> None:
+        """
+        The program finds what was made, which is gone when the client hears of the end.
+        """
+        bench = self.calling(acknowledges=False)
+        [name] = os.listdir(self.values)
+        bench.network.flush()
+        path = bench.process.launch.environment["SCHEDULER_RETURN_VALUES"]
+        self.assertEqual(path, os.path.join(self.values, name))
+        bench.process.start()
+        with open(path, "w") as file:
+            file.write("a=b")
+        bench.process.end(0)
+        bench.network.flush()
+        self.assertEqual(bench.ended.returned, ((b"a", b"b"),))
+        self.assertEqual(os.listdir(self.values), [])
+        bench.listener.say(EndAcknowledged())
+        self.assertOver()
+
+    def test_refused(self) -> None:
+        """
+        Nobody takes the call.
+        """
+        self.calling(listens=False)
+        self.assertUndone()
+
+    def test_wrongProof(self) -> None:
+        """
+        Who takes it does not know the token.
+        """
+        self.calling(token=bytes(16))
+        self.assertUndone()
+
+    def test_noProof(self) -> None:
+        """
+        Who takes it says nothing.
+        """
+        bench = self.calling(proves=False)
+        bench.network.flush()
+        self.assertEqual(len(os.listdir(self.values)), 1)
+        bench.network.advance(PROOF_TIMEOUT)
+        self.assertUndone()
+
+    def test_hungUp(self) -> None:
+        """
+        Who takes it hangs up.
+        """
+        bench = self.calling(proves=False)
+        bench.network.flush()
+        bench.listener.transport.loseConnection()
+        self.assertUndone()
+
+    def test_stopped(self) -> None:
+        """
+        The remote is stopped meanwhile.
+        """
+        for flush in (False, True):
+            bench = self.calling(proves=False)
+            if flush:
+                bench.network.flush()
+            bench.task.stop()
+            self.assertUndone()
+
+    def test_killed(self) -> None:
+        """
+        The task is killed meanwhile, and the client hears of that.
+        """
+        bench = self.calling()
+        self.successResultOf(bench.task.kill(SIGTERM, 0))
+        bench.network.flush()
+        self.assertEqual(bench.ended.reason, Reason.KILLED)
+        self.assertUndone()
+
+    def test_impossible(self) -> None:
+        """
+        That it cannot be made is told as the end of the task, when the client has taken
+        the connection.
+        """
+        self.patch(returnvalues, "mkstemp", self._noSpace)
+        self.values = os.path.join(self.values, "missing")
+        bench = self.begin()
+        bench.task.dial()
+        bench.network.flush()
+        self.assertEqual(bench.answers, [TaskTaken(0, TASK, 17)])
+        self.assertIsNone(bench.listener.started)
+        self.assertEqual(bench.ended.reason, Reason.START_FAILED)
+        self.assertEqual(bench.ended.errno, errno.ENOSPC)
+        self.assertIn("cannot make a file for return values", bench.ended.note)
+        self.assertEqual(bench.launcher.launched, [])
+        self.assertOver()
+
+    def test_impossibleAndRefused(self) -> None:
+        """
+        Nothing is told of that to a client that does not take the call.
+        """
+        self.patch(returnvalues, "mkstemp", self._noSpace)
+        self.values = os.path.join(self.values, "missing")
+        bench = self.begin(listens=False)
+        bench.task.dial()
+        bench.network.flush()
+        [answer] = bench.answers
+        assert isinstance(answer, TaskRefused)
+        self.assertEqual(answer.reason, Reason.CALLBACK_REFUSED)
+        self.assertOver()
+
+    def _noSpace(self, prefix: str) -> tuple[int, str]:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 class LimitTests(TaskTestCase):

@@ -74,7 +74,7 @@ class Steps:
     """
     The steps of one task, and what has to be known for them.
 
-    @ivar launch: what to start; forgotten once it is started.
+    @ivar launch: what to start, or why that cannot be; forgotten once it is started.
     @ivar returnValues: the file where the task leaves what it returns.
     @ivar kept: what is kept for a client that is gone, C{None} as long as there is
         nothing: some tasks sleep for days (see L{hold}).
@@ -89,7 +89,7 @@ class Steps:
     task: str
     receiver: ITaskReceiver
     place: Workplace
-    launch: Launch | None
+    launch: Launch | LaunchFailed | None
     number: int
     host: str
     port: int
@@ -154,6 +154,22 @@ class Steps:
         self.answered(TaskRefused(0, self.task, reason, text, errno))
         self.finish()
 
+    def prepare(self) -> None:
+        """
+        Make what the program will need, while the client proves itself. What cannot
+        be made is told to nobody but the client, once it has.
+        """
+        launch = self.launch
+        assert isinstance(launch, Launch)
+        try:
+            values = self.returnValues = ReturnValues()
+        except OSError as error:
+            text = f"cannot make a file for return values: {error.strerror}"
+            self.launch = LaunchFailed(text, error.errno or 0)
+        else:
+            environment = {**launch.environment, VARIABLE: values.path}
+            self.launch = Launch(launch.task, launch.work, environment)
+
     def start(self) -> None:
         """
         Launch the program. That the connection stands is said while its process
@@ -166,14 +182,8 @@ class Steps:
 
     def _launch(self) -> LaunchFailed | None:
         launch, self.launch = self.launch, None
-        assert launch is not None
-        try:
-            self.returnValues = ReturnValues()
-        except OSError as error:
-            text = f"cannot make a file for return values: {error.strerror}"
-            return LaunchFailed(text, error.errno or 0)
-        environment = {**launch.environment, VARIABLE: self.returnValues.path}
-        launch = Launch(launch.task, launch.work, environment)
+        if not isinstance(launch, Launch):
+            return launch
         try:
             self.process = self.place.launcher.launch(launch, self.receiver)
         except Exception as error:  # an output must not raise
@@ -349,6 +359,7 @@ class Steps:
                 self.place.resting.add(self.task)
         if self.callback.connection is not None:
             self.callback.connection.taskEnded(message)
+        self._discardReturned()  # the client need not wait for that
         self.logEnd(message)
 
     def ended(self, ending: ProcessExit, reason: Reason) -> TaskEnded:
@@ -390,7 +401,6 @@ class Steps:
         if self.returnValues is None:
             return (), ""
         returned = self.returnValues.read()
-        self._discardReturned()
         if not returned.values:
             return (), returned.problem
         if sum(len(name) + len(value) + _PAIR for name, value in returned.values) > MAX_RETURNED:
