@@ -1,5 +1,6 @@
 """
-One timer for the heartbeats of many connections.
+One timer for the heartbeats of many connections, and one for each time for which they
+wait.
 
 A connection that says nothing for a while is either idle or dead, and only a
 word from the other end tells which. Each end therefore says a word every few
@@ -12,6 +13,8 @@ from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
+
+from jobscheduler_tcp.deadlines import Deadlines
 
 # Seconds between two beats, and without a word until the peer is taken for dead
 # (docs/protocol/extended, "Ping" and "A task's channel").
@@ -61,6 +64,18 @@ class Heart:
         self._round: list[Beating] = []  # who has not beaten in this interval yet
         self._pause = INTERVAL
         self._timer: IDelayedCall | None = None
+        self._deadlines: dict[float, Deadlines] = {}
+
+    def deadlines(self, seconds: float) -> Deadlines:
+        """
+        @return: the one for all connections of the service that wait so long. While
+            anything beats, there will be more of them.
+        """
+        deadlines = self._deadlines.get(seconds)
+        if deadlines is None:
+            deadlines = self._deadlines[seconds] = Deadlines(self._clock, seconds)
+            deadlines.keep(self._timer is not None)
+        return deadlines
 
     def add(self, member: Beating) -> None:
         """
@@ -69,6 +84,7 @@ class Heart:
         self._members[member] = None
         if self._timer is None:
             self._timer = self._clock.callLater(INTERVAL, self._beat)
+            self._keepDeadlines(True)
 
     def remove(self, member: Beating) -> None:
         """
@@ -79,6 +95,11 @@ class Heart:
             self._timer.cancel()
             self._timer = None
             self._round = []
+            self._keepDeadlines(False)
+
+    def _keepDeadlines(self, kept: bool) -> None:
+        for deadlines in self._deadlines.values():
+            deadlines.keep(kept)
 
     def _beat(self) -> None:
         if not self._round:

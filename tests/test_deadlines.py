@@ -1,5 +1,5 @@
 """
-Tests for L{jobscheduler_tcp.client.deadlines}.
+Tests for L{jobscheduler_tcp.deadlines}.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from collections.abc import Callable
 from twisted.internet.task import Clock
 from twisted.trial.unittest import SynchronousTestCase
 
-from jobscheduler_tcp.client.deadlines import Deadlines
+from jobscheduler_tcp.deadlines import Deadlines
 
 
 class Patient:
@@ -74,6 +74,38 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(self.told, [])
         self.clock.advance(5)
         self.assertEqual(self.told, ["one"])
+
+    def test_kept(self) -> None:
+        """
+        A timer that is kept serves those who come later, each in its own time, and
+        ends when nobody came, or it is kept no more.
+        """
+        one, other = Patient("one", self.told), Patient("other", self.told)
+        self.deadlines.keep(True)
+        self.deadlines.add(one)
+        self.deadlines.remove(one)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.advance(4)
+        self.deadlines.add(other)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 1)
+        self.clock.pump([6, 3.9])
+        self.assertEqual(self.told, [])
+        self.clock.advance(0.1)
+        self.assertEqual(self.told, ["other"])
+
+        self.deadlines.add(one)
+        self.deadlines.remove(one)
+        self.clock.advance(10)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+        self.deadlines.add(one)
+        self.deadlines.remove(one)
+        self.deadlines.keep(False)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.deadlines.add(one)
+        self.deadlines.keep(False)
+        self.clock.advance(10)
+        self.assertEqual(self.told, ["other", "one"])
 
     def test_meanwhile(self) -> None:
         """

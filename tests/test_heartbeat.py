@@ -37,6 +37,17 @@ class Member:
         self.silences += 1
 
 
+class Impatient:
+    """
+    A connection that waits for something.
+    """
+
+    def overdue(self) -> None:
+        """
+        It has not come.
+        """
+
+
 class HeartTests(SynchronousTestCase):
     def setUp(self) -> None:
         """
@@ -91,6 +102,28 @@ class HeartTests(SynchronousTestCase):
         self.assertEqual(len(self.clock.getDelayedCalls()), 1)
         for member in members:
             self.heart.remove(member)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+
+    def test_deadlines(self) -> None:
+        """
+        Connections that wait equally long share a timer, which is made for the first
+        of them and goes with the last connection that beats.
+        """
+        self.assertIs(self.heart.deadlines(2), self.heart.deadlines(2))
+        self.assertIsNot(self.heart.deadlines(2), self.heart.deadlines(3))
+        first, second, waiting = Member(), Member(), Impatient()
+        self.heart.add(first)
+        self.heart.add(second)
+        for seconds in (2, 4):  # of which one was not asked for before
+            self.heart.deadlines(seconds).add(waiting)
+            self.heart.deadlines(seconds).remove(waiting)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 3)
+        self.heart.remove(first)
+        self.assertEqual(len(self.clock.getDelayedCalls()), 3)
+        self.heart.remove(second)
+        self.assertEqual(self.clock.getDelayedCalls(), [])
+        self.heart.deadlines(2).add(waiting)
+        self.heart.deadlines(2).remove(waiting)
         self.assertEqual(self.clock.getDelayedCalls(), [])
 
     def test_many(self) -> None:

@@ -85,7 +85,7 @@ def embeddable() -> Iterator[object]:
         CommandPortFactory(levelOf, {}, host),
         CommandServerFactory(remote, levelOf, host),
         ConfirmationFactory(TASK, TOKEN, cast(IConfirmedTask, None), host),
-        SharedCallbackFactory(host, heart, Strangers(host)),
+        SharedCallbackFactory(heart, Strangers(host)),
         PassiveFactory(TASK, TOKEN, host, heart),
         StandingFactory(
             OpenConfirmation(1, TASK, CallbackMode.SHARED, TOKEN, 59999),

@@ -102,6 +102,16 @@ class CallbackProtocol(Caller):
         self._task = None
         del self._owner
 
+    def overdue(self) -> None:
+        """
+        The remote has not proved itself, or does not close.
+        """
+        if self._task is None:
+            super().overdue()
+        else:
+            self._deadlines = None
+            self.transport.loseConnection()
+
     def heard(self, channel: int, message: Confirmation) -> None:
         """
         A word about the task.
@@ -132,13 +142,9 @@ class CallbackProtocol(Caller):
 
     def _acknowledged(self) -> None:
         # The remote closes first, so that TIME_WAIT is at its side.
-        self._timer = self._owner.clock.callLater(CLOSE, self._notClosed)
+        self.wait(CLOSE)
         if self._owner.watcher is not None:
             self._owner.watcher.endAcknowledged()
-
-    def _notClosed(self) -> None:
-        self._timer = None
-        self.transport.loseConnection()
 
 
 # Who waits to be heard where nobody does.
@@ -189,7 +195,6 @@ class CallbackFactory(ServerFactory):
         self.selector = selector(token)
         self.receiver = receiver
         self.heart = heart
-        self.clock = clock
         self.window = window
         self.watcher = watcher
         self.log = log if log is not None else Strangers(clock)

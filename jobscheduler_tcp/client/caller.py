@@ -13,13 +13,14 @@ from abc import ABC, abstractmethod
 from secrets import token_bytes
 from typing import Protocol as TypingProtocol
 
-from twisted.internet.interfaces import IDelayedCall, IReactorTime, ITCPTransport
+from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol, connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from jobscheduler_tcp.channels import ConfirmationChannels
 from jobscheduler_tcp.conversation import Role
+from jobscheduler_tcp.deadlines import Deadlines
 from jobscheduler_tcp.errors import ConnectionClosed, RemoteProtocolError
 from jobscheduler_tcp.heartbeat import SILENCE, Heart
 from jobscheduler_tcp.messages import (
@@ -41,7 +42,6 @@ class CallerOwner(TypingProtocol):
     For whom callers are heard.
     """
 
-    clock: IReactorTime
     heart: Heart
     window: int
 
@@ -106,7 +106,7 @@ class Caller(Protocol, ABC):
         self._proven = False
         self._closed = False
         self._reason: Failure | None = None
-        self._timer: IDelayedCall | None = None
+        self._deadlines: Deadlines | None = None
 
     # ------------------------------------------------- for what builds on this
 
@@ -138,7 +138,7 @@ class Caller(Protocol, ABC):
         if not self._owner.admits():
             self.sendAway("the caller is known already")
         else:
-            self._timer = self._owner.clock.callLater(GRACE, self._overdue)
+            self.wait(GRACE)
             self._owner.enter(self)
 
     def dataReceived(self, data: bytes) -> None:
@@ -162,7 +162,7 @@ class Caller(Protocol, ABC):
         """
         Tell whoever needs to know.
         """
-        self._stopTimer()
+        self._waitNoMore()
         if not self._proven:
             self._count("it hung up")
             self._owner.leave(self)
@@ -187,6 +187,13 @@ class Caller(Protocol, ABC):
         """
         self._hangUp(ConnectionClosed(f"the remote has said nothing for {SILENCE:g} seconds"))
 
+    def overdue(self) -> None:
+        """
+        See L{Waiting<jobscheduler_tcp.deadlines.Waiting>}.
+        """
+        self._deadlines = None
+        self.sendAway(self._silence)
+
     def sendAway(self, why: object) -> None:
         """
         Reset the connection of a caller who proved nothing, so that no TIME_WAIT
@@ -200,8 +207,15 @@ class Caller(Protocol, ABC):
         Hang up without a word, whoever it is.
         """
         self._closed = True
-        self._stopTimer()
+        self._waitNoMore()
         self.transport.abortConnection()
+
+    def wait(self, seconds: float) -> None:
+        """
+        Be overdue after that time, counted from now. No other may be counted.
+        """
+        self._deadlines = self._owner.heart.deadlines(seconds)
+        self._deadlines.add(self)
 
     # ---------------------------------------------------- what the remote says
 
@@ -217,7 +231,7 @@ class Caller(Protocol, ABC):
             case CallerProof():
                 if not isProof(message.proof, self._expected):
                     raise RemoteProtocolError("its proof is wrong")
-                self._stopTimer()
+                self._waitNoMore()
                 self._expected = b""  # nobody needs to know it any more
                 self._proven = True
                 self._owner.found(self)
@@ -239,8 +253,9 @@ class Caller(Protocol, ABC):
         # It may be the remote, which starts the task now: it is given as long
         # as any remote that is known.
         self._silence = "it did not prove itself"
-        if self._timer is not None:
-            self._timer.reset(SILENCE)
+        if self._deadlines is not None:
+            self._deadlines.remove(self)
+            self.wait(SILENCE)
         self.transport.write(self._channels.say(0, ListenerProof(nonce, proof, self._owner.window)))
 
     # ----------------------------------------------------- what is wrong with it
@@ -265,11 +280,7 @@ class Caller(Protocol, ABC):
         self._owner.strange(getattr(self.transport.getPeer(), "host", ""), why)
         return True
 
-    def _stopTimer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
-
-    def _overdue(self) -> None:
-        self._timer = None
-        self.sendAway(self._silence)
+    def _waitNoMore(self) -> None:
+        deadlines, self._deadlines = self._deadlines, None
+        if deadlines is not None:
+            deadlines.remove(self)

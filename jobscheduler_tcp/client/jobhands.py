@@ -18,7 +18,6 @@ from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.classictask import ClassicListener
 from jobscheduler_tcp.client.comingback import ComingBack
 from jobscheduler_tcp.client.connection import CommandConnection
-from jobscheduler_tcp.client.deadlines import Deadlines
 from jobscheduler_tcp.client.hearing import Hearing
 from jobscheduler_tcp.client.jobinputs import JobInputs, JobListener
 from jobscheduler_tcp.client.means import Means
@@ -27,6 +26,7 @@ from jobscheduler_tcp.client.processclass import ProcessClass
 from jobscheduler_tcp.client.standing import StandingTask
 from jobscheduler_tcp.client.taskchannel import TaskChannel
 from jobscheduler_tcp.client.taskkey import Lasting, TaskKey
+from jobscheduler_tcp.deadlines import Deadlines
 from jobscheduler_tcp.errors import (
     NotStarted,
 )

@@ -13,11 +13,11 @@ from twisted.internet.interfaces import IReactorTime
 from jobscheduler_tcp.channels import WINDOW
 from jobscheduler_tcp.client.classiccommand import ClassicCommandConnection
 from jobscheduler_tcp.client.connection import CONNECT_TIMEOUT
-from jobscheduler_tcp.client.deadlines import Deadlines
 from jobscheduler_tcp.client.ports import CallbackPorts
 from jobscheduler_tcp.client.standings import Standings
 from jobscheduler_tcp.client.strangers import Strangers
 from jobscheduler_tcp.client.taskkey import Lasting
+from jobscheduler_tcp.deadlines import Deadlines
 from jobscheduler_tcp.heartbeat import Heart
 
 # Seconds from leaving the queue until the start is confirmed, unless the service
@@ -57,4 +57,4 @@ class Means:
         """
         standings = Standings(self.clock, self.ports, self.heart, self.strangers, self.window)
         object.__setattr__(self, "standings", standings)  # as a frozen dataclass does it
-        object.__setattr__(self, "starting", Deadlines(self.clock, self.startTimeout))
+        object.__setattr__(self, "starting", self.heart.deadlines(self.startTimeout))

@@ -7,7 +7,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from twisted.internet.defer import Deferred, succeed
-from twisted.internet.interfaces import IAddress, IReactorTime
+from twisted.internet.interfaces import IAddress
 from twisted.internet.protocol import ServerFactory
 from twisted.python.failure import Failure
 
@@ -46,15 +46,12 @@ class SharedCallbackFactory(ServerFactory):
 
     noisy = False
 
-    def __init__(
-        self, clock: IReactorTime, heart: Heart, log: Strangers, window: int = WINDOW
-    ) -> None:
+    def __init__(self, heart: Heart, log: Strangers, window: int = WINDOW) -> None:
         """
         @param log: where strangers are told of.
         @param window: bytes of output of each task that a remote may send beyond
             what was acknowledged.
         """
-        self.clock = clock
         self.heart = heart
         self.window = window
         self._log = log

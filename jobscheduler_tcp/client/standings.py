@@ -184,7 +184,7 @@ class Standings:
         self.clock = clock
         self.heart = heart
         self.window = window
-        factory = SharedCallbackFactory(clock, heart, strangers, window)
+        factory = SharedCallbackFactory(heart, strangers, window)
         self.port = SharedPort(ports, factory)
         self._connections: dict[tuple[ProcessClass, CallbackMode], StandingConnection] = {}
 

@@ -17,7 +17,6 @@ from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
     IAddress,
     IConnector,
-    IDelayedCall,
     IPushProducer,
     IReactorTime,
 )
@@ -28,6 +27,7 @@ from zope.interface import implementer
 
 from jobscheduler_tcp.channels import ConfirmationChannels
 from jobscheduler_tcp.conversation import Role
+from jobscheduler_tcp.deadlines import Deadlines
 from jobscheduler_tcp.dialing import dial
 from jobscheduler_tcp.errors import RemoteProtocolError
 from jobscheduler_tcp.heartbeat import Heart
@@ -75,7 +75,7 @@ class Caller(Protocol, ABC):
         self.quiet = 0
         self._channels = ConfirmationChannels(Role.REMOTE)
         self._nonce = token_bytes(NONCE_SIZE)
-        self._timer: IDelayedCall | None = None
+        self._deadlines: Deadlines | None = None
         self._closed = False  # nothing more is said or heard
 
     # ------------------------------------------------- for what builds on this
@@ -128,7 +128,8 @@ class Caller(Protocol, ABC):
         Ask the listener for its proof.
         """
         self.transport.setTcpNoDelay(True)
-        self._timer = self._factory.clock.callLater(PROOF_TIMEOUT, self._proofOverdue)
+        self._deadlines = self._factory.heart.deadlines(PROOF_TIMEOUT)
+        self._deadlines.add(self)
         self.transport.write(
             self._channels.say(0, Challenge(self._nonce, selector(self._factory.token)))
         )
@@ -155,7 +156,7 @@ class Caller(Protocol, ABC):
         """
         Tell who waits for the connection, or had it.
         """
-        self._stopTimer()
+        self._waitNoMore()
         self._factory.heart.remove(self)
         if not self._channels.proven:
             text = f"closed without a proof: {reason.getErrorMessage()}"
@@ -186,6 +187,13 @@ class Caller(Protocol, ABC):
         """
         self.hangUp("it has said nothing for too long")
 
+    def overdue(self) -> None:
+        """
+        See L{Waiting<jobscheduler_tcp.deadlines.Waiting>}.
+        """
+        self._deadlines = None
+        self.hangUp(f"it took the connection and proved nothing for {PROOF_TIMEOUT:g} seconds")
+
     def hangUp(self, why: str) -> None:
         """
         Hang up on a client that does not keep to the protocol.
@@ -209,7 +217,7 @@ class Caller(Protocol, ABC):
         both = self._nonce, message.nonce
         if not isProof(message.proof, listenerProof(factory.token, *both, factory.subject)):
             raise RemoteProtocolError("its proof is wrong")
-        self._stopTimer()
+        self._waitNoMore()
         self._nonce = b""  # nobody needs to know it any more
         proof = CallerProof(callerProof(factory.token, *both, factory.subject))
         self.transport.write(self._channels.say(0, proof) + self.firstWords())
@@ -218,14 +226,10 @@ class Caller(Protocol, ABC):
         self.transport.registerProducer(self, True)
         self.proven()
 
-    def _proofOverdue(self) -> None:
-        self._timer = None
-        self.hangUp(f"it took the connection and proved nothing for {PROOF_TIMEOUT:g} seconds")
-
-    def _stopTimer(self) -> None:
-        timer, self._timer = self._timer, None
-        if timer is not None:
-            timer.cancel()
+    def _waitNoMore(self) -> None:
+        deadlines, self._deadlines = self._deadlines, None
+        if deadlines is not None:
+            deadlines.remove(self)
 
 
 class Dialer(ClientFactory, ABC):

@@ -1,8 +1,9 @@
 """
 One timer for all who wait equally long.
 
-Most starts are confirmed within milliseconds: a timer for each of them would be
-made, sorted in and thrown away for nothing.
+Most starts are confirmed within milliseconds, and most callers prove themselves
+sooner still: a timer for each of them would be made, sorted in and thrown away for
+nothing.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ class Waiting(Protocol):
 
 class Deadlines:
     """
-    Tell those whose time is over. While there is nobody, there is no timer.
+    Tell those whose time is over. While there is nobody, there is no timer, unless
+    it is kept.
 
     @ivar seconds: how long everybody waits.
     """
@@ -39,6 +41,16 @@ class Deadlines:
         # In the order in which their time is over.
         self._ends: dict[Waiting, float] = {}
         self._timer: IDelayedCall | None = None
+        self._kept = False
+
+    def keep(self, kept: bool) -> None:
+        """
+        Say whether others will come soon when nobody waits any more: a timer that
+        runs is then left to them.
+        """
+        self._kept = kept
+        if not kept and not self._ends:
+            self._stopTimer()
 
     def add(self, waiting: Waiting) -> None:
         """
@@ -53,9 +65,13 @@ class Deadlines:
         Forget one; who is not known is forgotten already.
         """
         self._ends.pop(waiting, None)
-        if not self._ends and self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if not self._kept and not self._ends:
+            self._stopTimer()
+
+    def _stopTimer(self) -> None:
+        timer, self._timer = self._timer, None
+        if timer is not None:
+            timer.cancel()
 
     def _elapsed(self) -> None:
         self._timer = None
