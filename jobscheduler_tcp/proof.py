@@ -9,7 +9,6 @@ is for.
 from __future__ import annotations
 
 from hashlib import blake2b
-from hmac import compare_digest
 
 # Bytes. BLAKE2b takes no more than 64 of a key.
 TOKEN_SIZE = 16
@@ -25,29 +24,19 @@ def selector(token: bytes) -> bytes:
     return blake2b(b"jsremote selector", key=token, digest_size=SELECTOR_SIZE).digest()
 
 
-def listenerProof(token: bytes, callerNonce: bytes, listenerNonce: bytes, subject: str) -> bytes:
+def proofs(
+    token: bytes, callerNonce: bytes, listenerNonce: bytes, subject: str
+) -> tuple[bytes, bytes]:
     """
-    What the client shows. C{subject} is the UUID of the task.
+    What the client shows, and what the remote shows. Either end compares what it is
+    shown by C{hmac.compare_digest}, which takes equally long whatever it is.
+
+    @param subject: the UUID of the task, or of the standing connection.
     """
-    return _proof(b"jsremote listener", token, callerNonce, listenerNonce, subject)
-
-
-def callerProof(token: bytes, callerNonce: bytes, listenerNonce: bytes, subject: str) -> bytes:
-    """
-    What the remote shows. C{subject} is the UUID of the task.
-    """
-    return _proof(b"jsremote caller", token, callerNonce, listenerNonce, subject)
-
-
-def isProof(shown: bytes, expected: bytes) -> bool:
-    """
-    Compare in constant time.
-    """
-    return compare_digest(shown, expected)
-
-
-def _proof(label: bytes, token: bytes, callerNonce: bytes, listenerNonce: bytes, to: str) -> bytes:
     # Nonces have a fixed size and a label no separator in it, so that no two
     # different inputs are the same bytes.
-    shown = label + callerNonce + listenerNonce + to.encode("ascii")
-    return blake2b(shown, key=token, digest_size=PROOF_SIZE).digest()
+    to = callerNonce + listenerNonce + subject.encode("ascii")
+    return (
+        blake2b(b"jsremote listener" + to, key=token, digest_size=PROOF_SIZE).digest(),
+        blake2b(b"jsremote caller" + to, key=token, digest_size=PROOF_SIZE).digest(),
+    )

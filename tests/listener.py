@@ -25,7 +25,7 @@ from jobscheduler_tcp.messages import (
     TaskOutput,
     TaskStarted,
 )
-from jobscheduler_tcp.proof import callerProof, listenerProof
+from jobscheduler_tcp.proof import proofs
 from jobscheduler_tcp.testing import MemoryHost, Stranger
 
 TASK = "4be0643f-1d98-4a72-90b4-6b1a3d8c0f10"
@@ -88,9 +88,8 @@ class Listener(Stranger):
         """
         port = self._port
         nonce = token_bytes(16)
-        both = message.nonce, nonce
-        self._expected = callerProof(port.token, *both, port.task)
-        self.say(ListenerProof(nonce, listenerProof(port.token, *both, port.task), port.window), 0)
+        proof, self._expected = proofs(port.token, message.nonce, nonce, port.task)
+        self.say(ListenerProof(nonce, proof, port.window), 0)
 
     def say(self, message: Confirmation, channel: int = CHANNEL) -> None:
         """

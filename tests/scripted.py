@@ -35,7 +35,7 @@ from jobscheduler_tcp.messages import (
     Welcome,
 )
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.proof import callerProof, selector
+from jobscheduler_tcp.proof import proofs, selector
 from jobscheduler_tcp.testing import MemoryNetwork, MemoryTransport
 from jobscheduler_tcp.wire.answers import encodeAnswer
 from jobscheduler_tcp.wire.documents import parse
@@ -157,7 +157,7 @@ class Caller(Protocol):
         Prove to be the remote; the client's proof was heard.
         """
         (shown,) = self.said(ListenerProof)
-        proof = callerProof(self.token, NONCE, shown.nonce, self.task)
+        _, proof = proofs(self.token, NONCE, shown.nonce, self.task)
         self.say(CallerProof(proof), 0)
 
     def attach(self, window: int = 1000) -> None:

@@ -4,6 +4,7 @@ The callback port's side of the confirmation connection of one task.
 
 from __future__ import annotations
 
+from hmac import compare_digest
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.interfaces import IAddress, IReactorTime
@@ -26,7 +27,7 @@ from jobscheduler_tcp.messages import (
     TaskOutput,
     TaskStarted,
 )
-from jobscheduler_tcp.proof import isProof, selector
+from jobscheduler_tcp.proof import selector
 
 # Callers at once that have proved nothing: what a scanner brings, not a crowd.
 MAX_UNPROVEN = 16
@@ -236,7 +237,7 @@ class CallbackFactory(ServerFactory):
         """
         The task and its token, if the caller means that.
         """
-        return (self.task, self.token) if isProof(selector, self.selector) else None
+        return (self.task, self.token) if compare_digest(selector, self.selector) else None
 
     def shown(self, caller: Caller) -> None:
         """

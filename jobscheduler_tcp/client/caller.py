@@ -10,7 +10,8 @@ that it knows the token.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from secrets import token_bytes
+from hmac import compare_digest
+from os import urandom
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.interfaces import ITCPTransport
@@ -30,7 +31,7 @@ from jobscheduler_tcp.messages import (
     Heartbeat,
     ListenerProof,
 )
-from jobscheduler_tcp.proof import NONCE_SIZE, callerProof, isProof, listenerProof
+from jobscheduler_tcp.proof import NONCE_SIZE, proofs
 from jobscheduler_tcp.sockets import readMore, settle
 
 # Seconds for a caller to say whom it wants (docs/protocol/extended, "Proof").
@@ -229,7 +230,7 @@ class Caller(Protocol, ABC):
             case Challenge():
                 self._challenged(message)
             case CallerProof():
-                if not isProof(message.proof, self._expected):
+                if not compare_digest(message.proof, self._expected):
                     raise RemoteProtocolError("its proof is wrong")
                 self._waitNoMore()
                 self._expected = b""  # nobody needs to know it any more
@@ -244,10 +245,8 @@ class Caller(Protocol, ABC):
         if meant is None:
             raise RemoteProtocolError("it does not know which task is meant")
         self.subject, token = meant
-        nonce = token_bytes(NONCE_SIZE)
-        both = message.nonce, nonce
-        self._expected = callerProof(token, *both, self.subject)
-        proof = listenerProof(token, *both, self.subject)
+        nonce = urandom(NONCE_SIZE)
+        proof, self._expected = proofs(token, message.nonce, nonce, self.subject)
         self.claimed = True
         self._owner.shown(self)
         # It may be the remote, which starts the task now: it is given as long

@@ -5,8 +5,8 @@ A client comes back for a task: after its connections broke, or in another life.
 from __future__ import annotations
 
 from dataclasses import replace
+from os import urandom
 from random import random
-from secrets import token_bytes
 from typing import Protocol as TypingProtocol
 
 from twisted.internet.defer import CancelledError, Deferred
@@ -179,7 +179,7 @@ class ComingBack:
             # As long as the remote cannot be reached, no port is taken.
             await job.connection.greet()
         self._chooseMode()
-        token = token_bytes(TOKEN_SIZE)
+        token = urandom(TOKEN_SIZE)
         common = (*self._channel.offsets, self._key.secret, self._key.instance, job.mode)
         if job.mode is CallbackMode.OWN:
             factory = CallbackFactory(

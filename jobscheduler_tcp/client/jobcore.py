@@ -6,7 +6,7 @@ confirmed, and the start. When it does what stands in L{client.job}.
 from __future__ import annotations
 
 from dataclasses import replace
-from secrets import token_bytes
+from os import urandom
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.protocol import ServerFactory
@@ -83,7 +83,7 @@ class JobCore(JobHands):
         known = welcome is not None and ATTACH not in welcome.capabilities
         if self.lasting and not known and self.processClass.speaks is not Dialect.CLASSIC:
             instance = welcome.instance if welcome is not None else ""
-            self.key = TaskKey(instance, token_bytes(TOKEN_SIZE))
+            self.key = TaskKey(instance, urandom(TOKEN_SIZE))
         self.hearing.lasting = self.key is not None
 
     def _placed(self, _: None) -> Deferred[None] | None:
@@ -225,7 +225,7 @@ class JobCore(JobHands):
 
     def _extendedFactory(self) -> ServerFactory:
         means = self.means
-        self.token = token_bytes(TOKEN_SIZE)
+        self.token = urandom(TOKEN_SIZE)
         self.listener = factory = CallbackFactory(
             self.task,
             self.token,

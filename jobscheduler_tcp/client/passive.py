@@ -7,6 +7,8 @@ answer, and then frames are spoken as on any confirmation connection.
 
 from __future__ import annotations
 
+from hmac import compare_digest
+
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IAddress, IDelayedCall, IReactorTime, ITCPTransport
 from twisted.internet.protocol import ClientFactory, Protocol, connectionDone
@@ -20,7 +22,7 @@ from jobscheduler_tcp.errors import NoConfirmation, RemoteProtocolError
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.messages import ConfirmationOpened, ConfirmationRefused, TakeConfirmation
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.proof import isProof, selector
+from jobscheduler_tcp.proof import selector
 from jobscheduler_tcp.wire.answers import decodeAnswer
 from jobscheduler_tcp.wire.requests import encodeRequest
 
@@ -154,7 +156,8 @@ class PassiveFactory(ClientFactory):
         """
         See L{CallerOwner<jobscheduler_tcp.client.caller.CallerOwner>}.
         """
-        return (self.subject, self._token) if isProof(wanted, selector(self._token)) else None
+        isOurs = compare_digest(wanted, selector(self._token))
+        return (self.subject, self._token) if isOurs else None
 
     def enter(self, caller: Caller) -> None:
         """

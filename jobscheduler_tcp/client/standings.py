@@ -5,7 +5,7 @@ and again when it broke.
 
 from __future__ import annotations
 
-from secrets import token_bytes
+from os import urandom
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred, TimeoutError, succeed
@@ -119,7 +119,7 @@ class StandingConnection:
 
     async def _beCalled(self) -> StandingProtocol:
         port = self._standings.port
-        call = ExpectedCall(str(uuid4()), token_bytes(TOKEN_SIZE))
+        call = ExpectedCall(str(uuid4()), urandom(TOKEN_SIZE))
         held = port.hold()
         try:
             number = await held
@@ -139,7 +139,7 @@ class StandingConnection:
 
     async def _dial(self) -> StandingProtocol:
         standings = self._standings
-        subject, token = str(uuid4()), token_bytes(TOKEN_SIZE)
+        subject, token = str(uuid4()), urandom(TOKEN_SIZE)
         await self._ask(subject, token)
         factory = PassiveFactory(subject, token, standings.clock, standings.heart, standings.window)
         try:

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import errno
 from abc import ABC, abstractmethod
-from os import strerror
-from secrets import token_bytes
+from hmac import compare_digest
+from os import strerror, urandom
 
 from twisted.internet.error import ConnectError
 from twisted.internet.interfaces import (
@@ -40,7 +40,7 @@ from jobscheduler_tcp.messages import (
     ListenerProof,
 )
 from jobscheduler_tcp.outcome import Reason
-from jobscheduler_tcp.proof import NONCE_SIZE, callerProof, isProof, listenerProof, selector
+from jobscheduler_tcp.proof import NONCE_SIZE, proofs, selector
 from jobscheduler_tcp.sockets import settle
 
 # Seconds until a listener must have taken the connection, and then proved that
@@ -74,7 +74,7 @@ class Caller(Protocol, ABC):
         self._factory = factory
         self.quiet = 0
         self._channels = ConfirmationChannels(Role.REMOTE)
-        self._nonce = token_bytes(NONCE_SIZE)
+        self._nonce = urandom(NONCE_SIZE)
         self._deadlines: Deadlines | None = None
         self._closed = False  # nothing more is said or heard
 
@@ -214,13 +214,12 @@ class Caller(Protocol, ABC):
         factory = self._factory
         # What may be under way is kept until it is acknowledged.
         self._channels.window = min(self._channels.window, MAX_WINDOW)
-        both = self._nonce, message.nonce
-        if not isProof(message.proof, listenerProof(factory.token, *both, factory.subject)):
+        expected, proof = proofs(factory.token, self._nonce, message.nonce, factory.subject)
+        if not compare_digest(message.proof, expected):
             raise RemoteProtocolError("its proof is wrong")
         self._waitNoMore()
         self._nonce = b""  # nobody needs to know it any more
-        proof = CallerProof(callerProof(factory.token, *both, factory.subject))
-        self.transport.write(self._channels.say(0, proof) + self.firstWords())
+        self.transport.write(self._channels.say(0, CallerProof(proof)) + self.firstWords())
         factory.taken()
         factory.heart.add(self)
         self.transport.registerProducer(self, True)
