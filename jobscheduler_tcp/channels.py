@@ -68,14 +68,11 @@ class _Task(Conversation):
         """
         Enter what was said into the books.
         """
-        if type(message) is not TaskAttached or not _saysNothing(message):
-            self.written().enter(message, window, culprit)
-
-
-def _saysNothing(message: TaskAttached) -> bool:
-    return message.window == INPUT_WINDOW and not (
-        message.stdout or message.stderr or message.stdin or message.taken or message.inputEnded
-    )
+        if type(message) is TaskAttached and message.window == INPUT_WINDOW:
+            begun = message.stdout or message.stderr or message.stdin or message.taken
+            if not begun and not message.inputEnded:
+                return  # most tasks: the same stands in blank books
+        self.written().enter(message, window, culprit)
 
 
 _CLOSED = Place.END_ACKNOWLEDGED
@@ -264,7 +261,7 @@ class ConfirmationChannels:
     def _shake(self, message: Confirmation) -> None:
         if type(message) is ListenerProof:
             self.window = WINDOW if message.window == WINDOW else message.window
-        elif not self.proven and self._handshake.place is Place.PROVEN:
+        elif not self.proven and self._handshake.step.place is Place.PROVEN:
             self.proven = True
             self._decoder.limit = extended.MAX_PROVEN
             self._longest = _LONGEST_PROVEN

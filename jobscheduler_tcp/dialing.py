@@ -116,7 +116,8 @@ class Call:
         """
         See C{IConnector}. Nobody is told of a failure before this returns.
         """
-        factory = cast(ClientFactory, self._factory)
+        factory = self._factory
+        assert factory is not None
         factory.doStart()
         factory.startedConnecting(self)
         if putOff:

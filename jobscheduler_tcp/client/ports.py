@@ -249,7 +249,8 @@ class CallbackPorts:
     def _giveBack(self, number: int) -> None:
         del self.held[number]
         heappush(self._free, -number)
-        self._serve()
+        if self._waiting:
+            self._serve()
         if self._idle and not self.reserved:
             idle, self._idle = self._idle, []
             for waiter in idle:

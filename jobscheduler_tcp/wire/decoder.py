@@ -37,13 +37,14 @@ class MessageDecoder(Frames):
 
         @raise RemoteProtocolError: it is not understood, or too long.
         """
-        start = min(self._missing, len(data))
+        start = min(self._missing, len(data)) if self._missing else 0
         if start:
             self._missing -= start
             yield self._channel, self._piece(data[:start])
         for payload in self.cut(data, start):
             yield decode(payload)
-        beginning = self.takeBeginning(OUTPUT)
+        # Most pieces end with a frame.
+        beginning = self.takeBeginning(OUTPUT) if self._kept else None
         if beginning is not None:
             begun, self._missing = beginning
             self._channel, self._stream, self._offset, first = decodeBeginning(begun)

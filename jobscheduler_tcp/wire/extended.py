@@ -106,6 +106,9 @@ def decode(payload: bytes) -> tuple[int, Confirmation]:
     """
     try:
         letter, channel = _TYPE.unpack_from(payload)
+        unpack = _UNPACKERS.get(letter)
+        if unpack is not None:
+            return channel, unpack(payload[_BODY:])
         reader = _READERS.get(letter)
         if reader is None:
             raise RemoteProtocolError(f"a frame of the unknown type {payload[:1]!r}")
@@ -166,11 +169,6 @@ _WRITERS: dict[type, tuple[int, _Writer | None]] = {
 }
 
 
-def _packed(kind: type[Confirmation]) -> _Reader:
-    read = msgpack.Decoder(kind).decode
-    return lambda payload: read(payload[_BODY:])
-
-
 def _empty(message: Confirmation) -> _Reader:
     def read(payload: bytes) -> Confirmation:
         if len(payload) != _BODY:
@@ -214,17 +212,21 @@ def _readAcknowledged(payload: bytes) -> OutputAcknowledged:
     return OutputAcknowledged(_count(stdout), _count(stderr))
 
 
+# What reads a body of msgpack, and what reads a whole payload of the other types.
+_UNPACKERS: dict[int, _Reader] = {
+    ord("C"): msgpack.Decoder(Challenge).decode,
+    ord("L"): msgpack.Decoder(ListenerProof).decode,
+    ord("P"): msgpack.Decoder(CallerProof).decode,
+    ord("A"): msgpack.Decoder(TaskAttached).decode,
+    ord("S"): msgpack.Decoder(TaskStarted).decode,
+    ord("E"): msgpack.Decoder(TaskEnded).decode,
+}
+
 _READERS: dict[int, _Reader] = {
-    ord("C"): _packed(Challenge),
-    ord("L"): _packed(ListenerProof),
-    ord("P"): _packed(CallerProof),
     ord("h"): _empty(Heartbeat()),
-    ord("A"): _packed(TaskAttached),
-    ord("S"): _packed(TaskStarted),
     ord("1"): _readStdout,
     ord("2"): _readStderr,
     ord("i"): _readTaken,
-    ord("E"): _packed(TaskEnded),
     ord("a"): _readAcknowledged,
     ord("0"): _readInput,
     ord("e"): _empty(InputEnded()),
