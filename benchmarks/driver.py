@@ -34,7 +34,7 @@ from jobscheduler_tcp.interfaces import (
     IDialReactor,
     ITaskConfirmation,
 )
-from jobscheduler_tcp.logfile import logFileObserver
+from jobscheduler_tcp.logfile import ILogReactor, LogFileObserver
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
 from jobscheduler_tcp.tap import keepMemory
 
@@ -267,9 +267,8 @@ def main() -> None:
     keepMemory()
     port, dialect = int(sys.argv[1]), Dialect(sys.argv[2])
     callback, log = sys.argv[3], Path(sys.argv[4])
-    globalLogBeginner.beginLoggingTo(
-        [logFileObserver(log.open("w"))], discardBuffer=True, redirectStandardIO=False
-    )
+    observer = LogFileObserver(log.open("w"), cast(ILogReactor, reactor))
+    globalLogBeginner.beginLoggingTo([observer], discardBuffer=True, redirectStandardIO=False)
     capable = cast(ICallbackReactor, reactor)
     dialer = cast(IReactorTCP, Dialer(cast(IDialReactor, reactor)))
     endpoint = TCP4ClientEndpoint(dialer, "127.0.0.1", port)

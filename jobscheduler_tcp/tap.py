@@ -47,7 +47,7 @@ from jobscheduler_tcp.interfaces import (
     IDialReactor,
     ILaunchReactor,
 )
-from jobscheduler_tcp.logfile import observerFor
+from jobscheduler_tcp.logfile import ILogReactor, observerFor
 from jobscheduler_tcp.security import AllowedHosts, Level
 from jobscheduler_tcp.sockets import listenOrTell
 
@@ -211,7 +211,7 @@ class _Services(MultiService):
         """
         super().setServiceParent(parent)  # type: ignore[no-untyped-call]  # nor this
         if self._options is not None and isinstance(parent, Componentized):
-            observer = observerFor(self._options, self._reactor.callFromThread)
+            observer = observerFor(self._options, cast(ILogReactor, self._reactor))
             if observer is not None:
                 parent.setComponent(ILogObserver, observer)
 

@@ -202,7 +202,8 @@ class TwistdTests(ServiceTestCase):
 
     async def test_stopRemote(self) -> None:
         """
-        SIGTERM to a remote ends it and its tasks, and their clients are told.
+        SIGTERM to a remote ends it and its tasks, their clients are told, and its log
+        is complete.
         """
         remote, client, port = await self.both()
         await ask(port, '<start_job job="/sleep"/>')
@@ -212,6 +213,7 @@ class TwistdTests(ServiceTestCase):
         self.assertEqual(await remote.exits(), -signal.SIGTERM)
         self.assertTrue(await self.isOver(child, 0))
         await client.says(r"Task 1 of job sleep is over: killed .*")
+        self.assertRegex(remote.output.decode(), r"Task \S+ is over: killed")
         self.assertNotIn(b"Traceback", remote.output + client.output)
 
     async def test_stopClient(self) -> None:
