@@ -55,6 +55,9 @@ class Role(Enum):
     CLIENT = "client"
     REMOTE = "remote"
 
+    # There is one object of each. That of an Enum is a call in Python.
+    __hash__ = object.__hash__
+
 
 class Place(Enum):
     """
