@@ -405,14 +405,32 @@ class ITaskProcess(Interface):
         """
 
 
+class IPreparedLaunch(Interface):
+    """
+    A process that can be started at once. Of its two methods one is called, once.
+    """
+
+    def launch() -> ITaskProcess:
+        """
+        Start it. Its receiver hears of it, never before this returns.
+        """
+
+    def discard() -> None:
+        """
+        It will not be started: undo what was prepared.
+        """
+
+
 class ITaskLauncher(Interface):
     """
     Start the separate process of a task: here, by a helper, or elsewhere.
     """
 
-    def launch(launch: Launch, receiver: ITaskReceiver) -> ITaskProcess:
+    def prepare(launch: Launch, receiver: ITaskReceiver) -> IPreparedLaunch:
         """
-        Start a process. C{receiver} hears of it, never before this returns.
+        Make what a process needs, while it is not decided yet that it may start.
+        Nothing is executed, no descriptor stays open, and C{receiver} hears nothing;
+        what cannot be made, it hears after the launch.
         """
 
     def stop() -> Deferred[None]:

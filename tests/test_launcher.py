@@ -29,6 +29,7 @@ from zope.interface.verify import verifyObject
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     ILaunchReactor,
+    IPreparedLaunch,
     ITaskLauncher,
     ITaskProcess,
     ITaskReceiver,
@@ -1075,7 +1076,7 @@ class ProcessLauncherTests(SynchronousTestCase):
         """
         Launch, and hear nothing yet.
         """
-        process = self.launcher.launch(Launch(TASK, work, {}), self.receiver)
+        process = self.launcher.prepare(Launch(TASK, work, {}), self.receiver).launch()
         self.assertEqual(self.receiver.told, [])
         return process
 
@@ -1109,6 +1110,34 @@ class ProcessLauncherTests(SynchronousTestCase):
         self.assertIn("nothing to run", self.refusal())
         self.assertEqual(self.reactor.getDelayedCalls(), [])
 
+    def test_prepared(self) -> None:
+        """
+        A launch that is prepared has its script, and no descriptor. It tells nothing, also
+        if it will fail.
+        """
+        before = len(os.listdir("/proc/self/fd"))
+        prepared = self.launcher.prepare(Launch(TASK, Work(script="echo"), {}), self.receiver)
+        verifyObject(IPreparedLaunch, prepared)
+        (directory,) = os.listdir(self.parent)
+        self.assertEqual(len(os.listdir(os.path.join(self.parent, directory))), 1)
+        prepared.discard()
+        self.assertEqual(os.listdir(os.path.join(self.parent, directory)), [])
+        self.launcher.prepare(Launch(TASK, Work(), {}), self.receiver).discard()
+        self.assertEqual(len(os.listdir("/proc/self/fd")), before)
+        self.assertEqual((self.receiver.told, self.reactor.getDelayedCalls()), ([], []))
+
+    def test_noScript(self) -> None:
+        """
+        That a script cannot be written is told of the launch, not before.
+        """
+        launcher = ProcessLauncher(self.reactor, scripts=os.path.join(self.parent, "missing"))
+        prepared = launcher.prepare(Launch(TASK, Work(script="echo"), {}), self.receiver)
+        self.assertEqual(self.reactor.getDelayedCalls(), [])
+        prepared.launch()
+        self.assertEqual(
+            self.refusal(), "cannot write the script to a file: No such file or directory"
+        )
+
     def test_outOfDescriptors(self) -> None:
         """
         Without descriptors for the pipes there is no process, and nothing that
@@ -1134,12 +1163,17 @@ class ProcessLauncherTests(SynchronousTestCase):
         A launcher that is stopped tells what is to be told, and launches no more.
         """
         self.launch(Work())
+        late = RecordingTaskReceiver()
+        prepared = self.launcher.prepare(Launch(TASK, Work(script="echo"), {}), late)
         stopped = self.launcher.stop()
         self.assertNoResult(stopped)
         self.reactor.advance(0)
         self.successResultOf(stopped)
         self.assertIn("nothing to run", self.refusal())
 
+        self.receiver = late
+        prepared.launch()
+        self.assertEqual(self.refusal(), "this remote is being stopped")
         self.receiver = RecordingTaskReceiver()
         self.launch(Work(script="echo"))
         self.assertEqual(self.refusal(), "this remote is being stopped")

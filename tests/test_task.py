@@ -9,7 +9,7 @@ import errno
 import os
 from hashlib import sha256
 from signal import SIGINT, SIGKILL, SIGTERM
-from typing import Any
+from typing import Any, NoReturn
 
 from hypothesis import settings
 from hypothesis import strategies as st
@@ -328,12 +328,24 @@ class LifeTests(TaskTestCase):
 
     def test_launcherBroken(self) -> None:
         """
-        A launcher that raises has started nothing.
+        A launcher that raises has started nothing, which the client hears once it has
+        taken the connection.
         """
-        bench = self.begin()
-        bench.launcher.launch = lambda launch, receiver: 1 / 0  # type: ignore[method-assign,assignment,return-value]  # a broken one
-        bench.dial()
-        self.assertEqual(bench.ended.reason, Reason.START_FAILED)
+
+        def fail(*arguments: object) -> NoReturn:
+            raise ZeroDivisionError
+
+        for method in ("prepare", "launch"):
+            bench = self.begin()
+            self.patch(bench.launcher, method, fail)
+            bench.dial()
+            self.assertEqual(bench.answers, [TaskTaken(0, TASK, 17)])
+            self.assertEqual(bench.ended.reason, Reason.START_FAILED)
+            self.assertOver(ZeroDivisionError)
+        bench = self.begin(listens=False)
+        bench.task.dial()
+        [prepared] = bench.launcher.prepared
+        self.patch(prepared, "discard", fail)
         self.assertOver(ZeroDivisionError)
 
     def test_refused(self) -> None:
@@ -491,6 +503,7 @@ class PreparedTests(TaskTestCase):
         bench = self.begin(**how)
         bench.task.dial()
         self.assertEqual(len(os.listdir(self.values)), 1)
+        self.assertEqual(len(bench.launcher.prepared), 1)
         self.assertEqual(bench.launcher.launched, [])
         return bench
 
@@ -499,6 +512,7 @@ class PreparedTests(TaskTestCase):
         Nothing was launched, and nothing is left.
         """
         self.assertOver()
+        self.assertEqual(self.bench.launcher.prepared, [])
         self.assertEqual(self.bench.launcher.launched, [])
         self.assertEqual(os.listdir(self.values), [])
 

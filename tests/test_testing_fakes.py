@@ -17,6 +17,7 @@ from zope.interface.verify import verifyObject
 from jobscheduler_tcp.errors import ConnectionClosed, LaunchFailed
 from jobscheduler_tcp.interfaces import (
     IConfirmationReceiver,
+    IPreparedLaunch,
     ITaskConfirmation,
     ITaskLauncher,
     ITaskProcess,
@@ -88,7 +89,7 @@ class FakeLauncherTests(SynchronousTestCase):
         self.clock = Clock()
         self.launcher = FakeLauncher(self.clock)
         self.receiver = Told()
-        self.process = self.launcher.launch(LAUNCH, self.receiver)
+        self.process = self.launcher.prepare(LAUNCH, self.receiver).launch()
 
     def tearDown(self) -> None:
         """
@@ -103,6 +104,20 @@ class FakeLauncherTests(SynchronousTestCase):
         verifyObject(ITaskLauncher, self.launcher)
         verifyObject(ITaskProcess, self.process)
         verifyObject(ITaskReceiver, self.receiver)
+
+    def test_prepared(self) -> None:
+        """
+        What was prepared is known until it is launched, or discarded.
+        """
+        self.assertEqual(self.launcher.prepared, [])
+        first, second = (self.launcher.prepare(LAUNCH, self.receiver) for _ in range(2))
+        verifyObject(IPreparedLaunch, first)
+        self.assertEqual(self.launcher.prepared, [first, second])
+        second.discard()
+        self.assertEqual(self.launcher.prepared, [first])
+        process = first.launch()
+        self.assertEqual(self.launcher.prepared, [])
+        self.assertEqual(self.launcher.launched, [self.process, process])
 
     def test_life(self) -> None:
         """
@@ -127,7 +142,7 @@ class FakeLauncherTests(SynchronousTestCase):
         """
         self.process.start(1)
         self.process.end()
-        other = self.launcher.launch(LAUNCH, self.receiver)
+        other = self.launcher.prepare(LAUNCH, self.receiver).launch()
         other.start(2)
         other.end(signal=9)
         self.assertEqual(self.receiver.told, [1, ProcessExit(0, None), 2, ProcessExit(None, 9)])
@@ -142,7 +157,7 @@ class FakeLauncherTests(SynchronousTestCase):
             process.end()
 
         launcher = FakeLauncher(self.clock, script)
-        launcher.launch(LAUNCH, self.receiver)
+        launcher.prepare(LAUNCH, self.receiver).launch()
         self.assertEqual(self.receiver.told, [])
         self.clock.advance(0)
         self.assertEqual(self.receiver.told, [3, ProcessExit(0, None)])
@@ -232,7 +247,7 @@ class FakeLauncherTests(SynchronousTestCase):
         self.successResultOf(killed)
         self.assertEqual(self.receiver.told, [1, ProcessExit(None, SIGKILL)])
 
-        immortal = self.launcher.launch(LAUNCH, self.receiver)
+        immortal = self.launcher.prepare(LAUNCH, self.receiver).launch()
         immortal.ignores = {SIGTERM, SIGKILL}
         immortal.survivors = (Survivor(7, "cat"),)
         killed = immortal.kill(SIGTERM, 5)

@@ -20,10 +20,10 @@ class NiceLauncher:
     def __init__(self, launcher):
         self._launcher = launcher
 
-    def launch(self, launch, receiver):
+    def prepare(self, launch, receiver):
         command = ("nice", "-n", "5", *launch.work.command)
         nice = replace(launch, work=replace(launch.work, command=command))
-        return self._launcher.launch(nice if launch.work.command else launch, receiver)
+        return self._launcher.prepare(nice if launch.work.command else launch, receiver)
 
     def stop(self):
         return self._launcher.stop()

@@ -253,7 +253,7 @@ class ClassicConfirmationProtocol(ObjectServer):
         )
         shorter = withoutShell(launch)
         self._shortened = shorter is not launch
-        self._process = self._launcher.launch(shorter, self)
+        self._process = self._launcher.prepare(shorter, self).launch()
         yield from self._logText(f"SCHEDULER-987  Starting process: {shown(job, launch.work)}")
         return TRUE
 
@@ -385,7 +385,7 @@ class ClassicConfirmationProtocol(ObjectServer):
             # The shell knows more ways to start it, or to say why it cannot. What may
             # have run is not run again.
             self._shortened = False
-            self._process = self._launcher.launch(self._launch, self)
+            self._process = self._launcher.prepare(self._launch, self).launch()
             return
         text, code = notExecuted(self._launch.work, error)
         self.outputReceived(Stream.STDERR, text)

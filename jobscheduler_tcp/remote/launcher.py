@@ -11,11 +11,17 @@ from twisted.internet.task import deferLater
 from zope.interface import implementer
 
 from jobscheduler_tcp.errors import LaunchFailed
-from jobscheduler_tcp.interfaces import ILaunchReactor, ITaskLauncher, ITaskReceiver, Launch
+from jobscheduler_tcp.interfaces import (
+    ILaunchReactor,
+    IPreparedLaunch,
+    ITaskLauncher,
+    ITaskReceiver,
+    Launch,
+)
 from jobscheduler_tcp.remote.kill import Killer
 from jobscheduler_tcp.remote.launched import LaunchedProcess
 from jobscheduler_tcp.remote.processes import PipeHolders
-from jobscheduler_tcp.remote.program import ScriptDirectory, execute, prepare
+from jobscheduler_tcp.remote.program import Program, ScriptDirectory, execute, prepare
 from jobscheduler_tcp.remote.spawner import Start
 from jobscheduler_tcp.remote.spawners import Spawners
 
@@ -26,6 +32,43 @@ UMASK = 0o022
 STOP_GRACE = 5.0
 
 _STOPPED = "this remote is being stopped"
+
+
+@implementer(IPreparedLaunch)
+class PreparedLaunch:
+    """
+    A process that can be started.
+
+    @ivar program: what it executes, or why it cannot.
+    @ivar stdin: whether it has an input.
+    """
+
+    __slots__ = ("_launcher", "process", "program", "stdin")
+
+    def __init__(
+        self,
+        launcher: ProcessLauncher,
+        process: LaunchedProcess,
+        program: Program | LaunchFailed,
+        stdin: bool,
+    ) -> None:
+        self._launcher = launcher
+        self.process = process
+        self.program = program
+        self.stdin = stdin
+
+    def launch(self) -> LaunchedProcess:
+        """
+        See L{IPreparedLaunch}.
+        """
+        self._launcher.launch(self)
+        return self.process
+
+    def discard(self) -> None:
+        """
+        See L{IPreparedLaunch}.
+        """
+        self._launcher.forget(self.process)
 
 
 @implementer(ITaskLauncher)
@@ -55,22 +98,46 @@ class ProcessLauncher:
         self._holders = PipeHolders(reactor)
         self._spawners = Spawners(reactor, umask, spawners, self._execute)
         self._stopped = False
-        self._over = self._forget  # bound once, for all processes
+        self._over = self.forget  # bound once, for all processes
 
-    def launch(self, launch: Launch, receiver: ITaskReceiver) -> LaunchedProcess:
+    def prepare(self, launch: Launch, receiver: ITaskReceiver) -> PreparedLaunch:
         """
         See L{ITaskLauncher}.
         """
         process = LaunchedProcess(
             launch, receiver, self._reactor, self._killer, self._holders, over=self._over
         )
-        self._processes.add(process)
+        stdin = launch.work.stdin
         try:
-            self._start(process, launch)
+            if self._stopped:
+                raise LaunchFailed(_STOPPED)
+            program = prepare(launch, self._scripts)
         except LaunchFailed as error:
-            self._forget(process)
-            self._reactor.callLater(0, receiver.processNotStarted, error)
-        return process
+            return PreparedLaunch(self, process, error, stdin)
+        process.script = program.script
+        return PreparedLaunch(self, process, program, stdin)
+
+    def launch(self, prepared: PreparedLaunch) -> None:
+        """
+        Start what was prepared.
+        """
+        process, program = prepared.process, prepared.program
+        self._processes.add(process)
+        if isinstance(program, LaunchFailed):
+            self._reactor.callLater(0, process.notStarted, program)
+            return
+        try:
+            self._start(process, program, prepared.stdin)
+        except LaunchFailed as error:
+            self._reactor.callLater(0, process.notStarted, error)
+
+    def forget(self, process: LaunchedProcess) -> None:
+        """
+        It is over, or will not be started.
+        """
+        self._processes.discard(process)
+        if process.script:
+            self._scripts.discard(process.script)
 
     def stop(self) -> Deferred[None]:
         """
@@ -80,12 +147,9 @@ class ProcessLauncher:
         self._spawners.refuse(LaunchFailed(_STOPPED))
         return Deferred.fromCoroutine(self._stop())
 
-    def _start(self, process: LaunchedProcess, launch: Launch) -> None:
+    def _start(self, process: LaunchedProcess, program: Program, stdin: bool) -> None:
         if self._stopped:
             raise LaunchFailed(_STOPPED)
-        program = prepare(launch, self._scripts)
-        process.script = program.script
-        stdin = launch.work.stdin
         living = len(self._processes) - 1
         if not self._spawners.start(program, stdin, process, living):
             process.start(execute(program, stdin, self._umask))
@@ -111,11 +175,6 @@ class ProcessLauncher:
         """
         self._spawners.hear()
         return {process.main for process in self._processes if not process.reaped}
-
-    def _forget(self, process: LaunchedProcess) -> None:
-        self._processes.discard(process)
-        if process.script:
-            self._scripts.discard(process.script)
 
     async def _stop(self) -> None:
         # What was launched in this turn is told of first.

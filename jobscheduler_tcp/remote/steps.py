@@ -17,6 +17,7 @@ from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.heartbeat import Heart
 from jobscheduler_tcp.interfaces import (
     IDialReactor,
+    IPreparedLaunch,
     ITaskLauncher,
     ITaskProcess,
     ITaskReceiver,
@@ -74,7 +75,8 @@ class Steps:
     """
     The steps of one task, and what has to be known for them.
 
-    @ivar launch: what to start, or why that cannot be; forgotten once it is started.
+    @ivar launch: what to start; forgotten once it is prepared.
+    @ivar prepared: it can be started, or why it cannot; C{None} before and afterwards.
     @ivar returnValues: the file where the task leaves what it returns.
     @ivar kept: what is kept for a client that is gone, C{None} as long as there is
         nothing: some tasks sleep for days (see L{hold}).
@@ -89,7 +91,7 @@ class Steps:
     task: str
     receiver: ITaskReceiver
     place: Workplace
-    launch: Launch | LaunchFailed | None
+    launch: Launch | None
     number: int
     host: str
     port: int
@@ -106,6 +108,7 @@ class Steps:
     inputTaken: int = 0
     inputEnded: bool = False
     process: ITaskProcess | None = None
+    prepared: IPreparedLaunch | LaunchFailed | None = None
     returnValues: ReturnValues | None = None
     cause: Reason = Reason.KILLED
     note: str = ""
@@ -159,16 +162,20 @@ class Steps:
         Make what the program will need, while the client proves itself. What cannot
         be made is told to nobody but the client, once it has.
         """
-        launch = self.launch
-        assert isinstance(launch, Launch)
+        launch, self.launch = self.launch, None
+        assert launch is not None
         try:
-            values = self.returnValues = ReturnValues()
+            self.returnValues = ReturnValues()
         except OSError as error:
             text = f"cannot make a file for return values: {error.strerror}"
-            self.launch = LaunchFailed(text, error.errno or 0)
-        else:
-            environment = {**launch.environment, VARIABLE: values.path}
-            self.launch = Launch(launch.task, launch.work, environment)
+            self.prepared = LaunchFailed(text, error.errno or 0)
+            return
+        environment = {**launch.environment, VARIABLE: self.returnValues.path}
+        launch = Launch(launch.task, launch.work, environment)
+        try:
+            self.prepared = self.place.launcher.prepare(launch, self.receiver)
+        except Exception as error:  # an output must not raise
+            self.prepared = self._launcherFailed(error)
 
     def start(self) -> None:
         """
@@ -181,15 +188,19 @@ class Steps:
             self.receiver.processNotStarted(failed)
 
     def _launch(self) -> LaunchFailed | None:
-        launch, self.launch = self.launch, None
-        if not isinstance(launch, Launch):
-            return launch
+        prepared, self.prepared = self.prepared, None
+        assert prepared is not None
+        if isinstance(prepared, LaunchFailed):
+            return prepared
         try:
-            self.process = self.place.launcher.launch(launch, self.receiver)
+            self.process = prepared.launch()
         except Exception as error:  # an output must not raise
-            _log.failure("The launcher failed with task {task}", task=launch.task)
-            return LaunchFailed(f"the launcher failed: {error}")
+            return self._launcherFailed(error)
         return None
+
+    def _launcherFailed(self, error: Exception) -> LaunchFailed:
+        _log.failure("The launcher failed with task {task}", task=self.task)
+        return LaunchFailed(f"the launcher failed: {error}")
 
     def confirmStart(self, pid: int) -> None:
         """
@@ -359,7 +370,7 @@ class Steps:
                 self.place.resting.add(self.task)
         if self.callback.connection is not None:
             self.callback.connection.taskEnded(message)
-        self._discardReturned()  # the client need not wait for that
+        self._discard()  # the client need not wait for that
         self.logEnd(message)
 
     def ended(self, ending: ProcessExit, reason: Reason) -> TaskEnded:
@@ -407,10 +418,19 @@ class Steps:
             return (), f"more than {MAX_RETURNED} bytes of return values"
         return returned.values, returned.problem
 
-    def _discardReturned(self) -> None:
+    def _discard(self) -> None:
+        """
+        Undo what was prepared, and is not needed any more.
+        """
         values, self.returnValues = self.returnValues, None
         if values is not None:
             values.discard()
+        prepared, self.prepared = self.prepared, None
+        if prepared is not None and not isinstance(prepared, LaunchFailed):
+            try:
+                prepared.discard()
+            except Exception as error:  # an output must not raise
+                self._launcherFailed(error)
 
     def notStarted(self, reason: Reason, note: str, errno: int = 0) -> TaskEnded:
         """
@@ -443,7 +463,7 @@ class Steps:
             self.kept.lost = True
             self.kept.stop()
             self.place.resting.discard(self.task)
-        self._discardReturned()
+        self._discard()
         self.process = None
         self.launch = None
         self.state = "closed"

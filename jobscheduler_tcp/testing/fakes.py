@@ -15,6 +15,7 @@ from zope.interface import implementer
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     IConfirmationReceiver,
+    IPreparedLaunch,
     ITaskConfirmation,
     ITaskLauncher,
     ITaskProcess,
@@ -171,11 +172,37 @@ class FakeProcess:
             each.callback(KillReport(1 if self.ended else 0, self.survivors))
 
 
+@implementer(IPreparedLaunch)
+class FakePreparedLaunch:
+    """
+    A process that a L{FakeLauncher} can start.
+    """
+
+    def __init__(self, launcher: FakeLauncher, process: FakeProcess) -> None:
+        self._launcher = launcher
+        self._process = process
+
+    def launch(self) -> FakeProcess:
+        """
+        Start it.
+        """
+        self._launcher.prepared.remove(self)
+        self._launcher.launch(self._process)
+        return self._process
+
+    def discard(self) -> None:
+        """
+        Do not start it.
+        """
+        self._launcher.prepared.remove(self)
+
+
 @implementer(ITaskLauncher)
 class FakeLauncher:
     """
     A launcher that starts nothing.
 
+    @ivar prepared: what was prepared, and neither launched nor discarded.
     @ivar launched: the processes that were asked for.
     @ivar stopped: whether it was stopped.
     """
@@ -187,20 +214,27 @@ class FakeLauncher:
         @param script: what each process does, at the turn after its launch; else
             the test calls L{FakeProcess.start} and so on itself.
         """
+        self.prepared: list[FakePreparedLaunch] = []
         self.launched: list[FakeProcess] = []
         self.stopped = False
         self._clock = clock
         self._script = script
 
-    def launch(self, launch: Launch, receiver: ITaskReceiver) -> FakeProcess:
+    def prepare(self, launch: Launch, receiver: ITaskReceiver) -> FakePreparedLaunch:
         """
-        Make a process for the test to play.
+        Make a process that the test can play once it is launched.
         """
-        process = FakeProcess(self._clock, launch, receiver)
+        prepared = FakePreparedLaunch(self, FakeProcess(self._clock, launch, receiver))
+        self.prepared.append(prepared)
+        return prepared
+
+    def launch(self, process: FakeProcess) -> None:
+        """
+        Have a process follow the script.
+        """
         self.launched.append(process)
         if self._script is not None:
             self._clock.callLater(0, self._script, process)
-        return process
 
     def stop(self) -> Deferred[None]:
         """

@@ -195,7 +195,8 @@ class LauncherTests(TestCase):
         """
         watcher = Watcher()
         work = Work(script=script, command=command, stdin=stdin, directory=directory, grace=0.1)
-        return self.launcher.launch(Launch(str(uuid4()), work, environment), watcher), watcher
+        launch = Launch(str(uuid4()), work, environment)
+        return self.launcher.prepare(launch, watcher).launch(), watcher
 
     async def run_(self, *command: str, script: str = "") -> tuple[ProcessExit, Watcher]:
         """
