@@ -36,6 +36,7 @@ from jobscheduler_tcp.interfaces import (
 )
 from jobscheduler_tcp.logfile import ILogReactor, LogFileObserver
 from jobscheduler_tcp.messages import Stream, TaskAttached, TaskEnded, TaskStarted, Work
+from jobscheduler_tcp.reactor import install
 from jobscheduler_tcp.tap import keepMemory
 
 Answer = dict[str, Any]
@@ -262,7 +263,8 @@ def main() -> None:
     """
     C{driver PORT DIALECT CALLBACK LOG}.
     """
-    from twisted.internet import reactor  # noqa: PLC0415 - installed when it is imported
+    install()
+    from twisted.internet import reactor  # noqa: PLC0415 - installed now
 
     keepMemory()
     port, dialect = int(sys.argv[1]), Dialect(sys.argv[2])

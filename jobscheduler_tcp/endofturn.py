@@ -30,7 +30,7 @@ class EndOfTurn:
     what was written, so that the words of all of them leave together.
     """
 
-    __slots__ = ("__weakref__", "_armed", "_calling", "_calls", "_writing")
+    __slots__ = ("__weakref__", "_armed", "_awaited", "_calling", "_calls", "_writing")
 
     _log = Logger()
 
@@ -38,6 +38,7 @@ class EndOfTurn:
         self._calls: list[Callable[[], object]] = []
         self._writing: list[Writing] = []
         self._armed: IDelayedCall | None = None
+        self._awaited = False  # by a reactor that knows the ends of its turns
         self._calling = False  # what is put off by a call is done in this turn, too
 
     def call(self, reactor: IReactorTime, later: Callable[[], object]) -> None:
@@ -55,12 +56,19 @@ class EndOfTurn:
         self._arm(reactor)
 
     def _arm(self, reactor: IReactorTime) -> None:
+        if self._calling or self._awaited:
+            return
+        atEnd = getattr(reactor, "callAtEndOfTurn", None)
+        if atEnd is not None:
+            self._awaited = True
+            atEnd(self._end)
         # A reactor that is stopped, or cleaned up, may have forgotten it.
-        if not self._calling and (self._armed is None or not self._armed.active()):
+        elif self._armed is None or not self._armed.active():
             self._armed = reactor.callLater(0, self._end)
 
     def _end(self) -> None:
         self._armed = None
+        self._awaited = False
         self._calling = True
         try:
             for call in self._calls:  # which may put off more

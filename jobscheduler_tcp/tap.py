@@ -157,7 +157,8 @@ def makeService(options: Options) -> IService:
     Listen, before twistd becomes a daemon, so that a port that is taken is told
     to whoever started it; and make the service.
     """
-    from twisted.internet import reactor as installed  # noqa: PLC0415 - twistd has chosen by now
+    chooseReactor()
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - it is chosen now
 
     reactor = cast(PosixReactorBase, installed)
     # Twisted's clock is the wall clock: set back by an hour, nothing would
@@ -171,6 +172,19 @@ def makeService(options: Options) -> IService:
     service = _Services(reactor, getattr(options, "parent", None))
     serviceOf(reactor, options.settings, listen(options.settings)).setServiceParent(service)
     return service
+
+
+def chooseReactor() -> None:
+    """
+    Run on the services' own reactor, unless there is one already, as with C{twistd
+    --reactor}, or the system has no epoll(7).
+    """
+    if "twisted.internet.reactor" not in sys.modules:
+        try:
+            from jobscheduler_tcp.reactor import install  # noqa: PLC0415 - not everywhere
+        except ImportError:
+            return
+        install()
 
 
 def keepMemory() -> None:
