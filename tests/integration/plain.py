@@ -6,10 +6,11 @@ that somebody else has written, and what a stranger may try.
 
 from __future__ import annotations
 
+import hmac
 import socket
 import struct
 from contextlib import ExitStack
-from hashlib import blake2b
+from hashlib import sha256
 from typing import Any
 
 from msgspec import msgpack
@@ -35,11 +36,11 @@ def uuid(task: int) -> str:
     return f"00000000-0000-4000-8000-{task:012x}"
 
 
-def keyed(token: bytes, size: int, data: bytes) -> bytes:
+def selectorOf(token: bytes) -> bytes:
     """
-    The keyed hash of the page.
+    By what the remote tells which token it means.
     """
-    return blake2b(data, key=token, digest_size=size).digest()
+    return sha256(b"jsremote selector" + token).digest()[:8]
 
 
 def start(number: int, task: str, port: int, token: bytes, script: str, **attributes: str) -> str:
@@ -188,13 +189,14 @@ class Frames:
         attached yet.
         """
         challenge = self.hearFields("C")
-        assert challenge["selector"] == keyed(token, 8, b"jsremote selector")
+        assert challenge["selector"] == selectorOf(token)
         ours = b"listeners nonce."
         both = challenge["nonce"] + ours + subject.encode()
-        shown = keyed(token, 32, b"jsremote listener" + both)
+        shown = hmac.digest(token, b"jsremote listener" + both, "sha256")
         proof = {"nonce": ours, "proof": shown, "window": WINDOW}
         self.say("L", 0, msgpack.encode(proof))
-        assert self.hearFields("P")["proof"] == keyed(token, 32, b"jsremote caller" + both)
+        expected = hmac.digest(token, b"jsremote caller" + both, "sha256")
+        assert self.hearFields("P")["proof"] == expected
 
     def untilEnd(self) -> dict[str, Any]:
         """

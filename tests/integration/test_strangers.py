@@ -16,7 +16,7 @@ from twisted.internet.threads import deferToThread
 
 from tests.integration.between import ELSEWHERE, Between, pump
 from tests.integration.freeports import freePort, freeRange, restingAt
-from tests.integration.plain import LOOPBACK, Frames, everything, keyed
+from tests.integration.plain import LOOPBACK, Frames, everything, selectorOf
 from tests.integration.services import PATIENCE, CommandTestCase
 
 NONCE = b"a nonce of mine."
@@ -183,7 +183,7 @@ class CallersTests(StrangersTestCase):
                 stranger.sendall(nonsense)
                 ends.append(everything(stranger))
             stranger = self.connect(port)
-            selector = keyed(token, 8, b"jsremote selector")
+            selector = selectorOf(token)
             stranger.sendall(frame("C", msgpack.encode({"nonce": NONCE, "selector": selector})))
             shown = Frames(stranger).hear()
             stranger.sendall(frame("P", msgpack.encode({"proof": bytes(32)})))
