@@ -343,7 +343,9 @@ class LifeTests(TaskTestCase):
             self.assertEqual(bench.ended.reason, Reason.START_FAILED)
             self.assertOver(ZeroDivisionError)
         bench = self.begin(listens=False)
+        bench.network.latency = 0.01
         bench.task.dial()
+        bench.network.advance(0)
         [prepared] = bench.launcher.prepared
         self.patch(prepared, "discard", fail)
         self.assertOver(ZeroDivisionError)
@@ -501,7 +503,9 @@ class PreparedTests(TaskTestCase):
         A task that calls its client.
         """
         bench = self.begin(**how)
+        bench.network.latency = 0.01
         bench.task.dial()
+        bench.network.advance(0)
         self.assertEqual(len(os.listdir(self.values)), 1)
         self.assertEqual(len(bench.launcher.prepared), 1)
         self.assertEqual(bench.launcher.launched, [])
@@ -578,6 +582,15 @@ class PreparedTests(TaskTestCase):
                 bench.network.flush()
             bench.task.stop()
             self.assertUndone()
+
+    def test_stoppedAtOnce(self) -> None:
+        """
+        What is over in the turn in which it began is not prepared any more.
+        """
+        bench = self.begin()
+        bench.task.dial()
+        bench.task.stop()
+        self.assertUndone()
 
     def test_killed(self) -> None:
         """

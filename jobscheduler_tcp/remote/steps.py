@@ -163,7 +163,8 @@ class Steps:
         be made is told to nobody but the client, once it has.
         """
         launch, self.launch = self.launch, None
-        assert launch is not None
+        if launch is None:
+            return  # it is prepared, or over
         try:
             self.returnValues = ReturnValues()
         except OSError as error:
@@ -182,6 +183,7 @@ class Steps:
         Launch the program. That the connection stands is said while its process
         is already being loaded.
         """
+        self.prepare()
         failed = self._launch()
         self.take()
         if failed is not None:

@@ -14,6 +14,7 @@ from twisted.internet.defer import Deferred, succeed
 from zope.interface import implementer
 
 from jobscheduler_tcp.books import INPUT_WINDOW
+from jobscheduler_tcp.endofturn import endOfTurn
 from jobscheduler_tcp.errors import LaunchFailed
 from jobscheduler_tcp.interfaces import (
     IConfirmedTask,
@@ -115,6 +116,12 @@ class Task:
         Begin: call the client.
         """
         self._machine.dial()
+        steps = self._steps
+        if steps.launch is not None:
+            # The client has to answer first. Others that start in this turn are called
+            # before anything is prepared, so that their clients answer meanwhile, too.
+            reactor = steps.place.reactor
+            endOfTurn(reactor).call(reactor, steps.prepare)
 
     def kill(self, signal: int, grace: float) -> Deferred[KillReport]:
         """

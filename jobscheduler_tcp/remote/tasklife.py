@@ -104,7 +104,6 @@ _over = _builder.state("The task is over")
 @_told.upon(TaskInputs.dial).to(_calling)
 def _dial(task: TaskInputs, steps: Steps) -> None:
     steps.callback.dial(steps.place.reactor, steps.host, steps.port)
-    steps.prepare()
 
 
 # ------------------------------------------- waiting for the confirmation connection
