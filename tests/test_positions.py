@@ -5,7 +5,7 @@ and L{jobscheduler_tcp.client.tasklogs}).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Set
 from pathlib import Path
 from shutil import rmtree
 from tempfile import mkdtemp
@@ -318,6 +318,29 @@ class ResumeTests(SynchronousTestCase):
         )
         self.again()
         self.assertEqual(self.client.positions.found, {})
+
+    def test_begun(self) -> None:
+        """
+        That there is a log is remembered before there is: one that was begun, and no
+        more, when the client was killed is begun anew, or known to be thrown away.
+        """
+        append = self.client.files.append
+        left: list[bytes] = []
+
+        def killed(texts: Iterable[tuple[str, bytes]], alive: Set[str]) -> None:
+            append(texts, alive)
+            left.append((self.folder / "positions").read_bytes())
+
+        self.patch(self.client.files, "append", killed)
+        self.client.begin()
+        self.client.write()
+        self.client.positions.close()
+        (self.folder / "positions").write_bytes(left[0])
+        self.client = Client(self.folder)
+        self.assertEqual(self.client.positions.found, {1: Position()})
+        self.client.tasks.start(self.client.tasks.restore(JOB, WAS, None))
+        self.client.write()
+        self.assertEqual(self.log(), ["SCHEDULER-930  Task 1 started - cause: queue_at"])
 
     def test_drop(self) -> None:
         """

@@ -4,7 +4,9 @@ in a log of that size. One file of records, one for each task.
 
 A record is written in one piece after the log that it is about, and before the
 output is acknowledged to the remote: what a client that was killed had not got so
-far it is sent once more, and cuts off its log before.
+far it is sent once more, and cuts off its log before. The first one, of a log with
+nothing in it, is written before there is a log, for who is killed in between has to
+find it.
 """
 
 from __future__ import annotations
@@ -62,6 +64,14 @@ class Positions:
         self._count = len(data) // _RECORD.size
         for slot in range(self._count):
             self._read(slot, data[slot * _RECORD.size : (slot + 1) * _RECORD.size])
+
+    def begin(self, number: int) -> None:
+        """
+        The log of a task will be written to, perhaps for the first time: there is a
+        record of each log that is not written to its end.
+        """
+        if number not in self._slots:
+            self.write(number, Position())
 
     def write(self, number: int, position: Position) -> None:
         """

@@ -338,6 +338,8 @@ class TaskLogs(Bystander):
         """
         sizes = self._sizes
         try:
+            for each in batches:
+                self._positions.begin(each.number)
             self._files.append([(each.name, each.data) for each in batches], alive)
         except OSError:
             sizes |= dict.fromkeys((each.name for each in batches), UNKNOWN)
