@@ -166,7 +166,7 @@ class TaskTestCase(SynchronousTestCase):
         self.bench = TaskBench(work or Work(script="true", grace=3), **how)
         return self.bench
 
-    def assertOver(self, *logged: type[Exception]) -> None:
+    def assertOver(self, *logged: type[BaseException]) -> None:
         """
         The task is over, and nothing of it is left.
         """
@@ -333,22 +333,24 @@ class LifeTests(TaskTestCase):
         """
 
         def fail(*arguments: object) -> NoReturn:
-            raise ZeroDivisionError
+            raise error
 
+        error: BaseException
         for method in ("prepare", "launch"):
-            bench = self.begin()
-            self.patch(bench.launcher, method, fail)
-            bench.dial()
-            self.assertEqual(bench.answers, [TaskTaken(0, TASK, 17)])
-            self.assertEqual(bench.ended.reason, Reason.START_FAILED)
-            self.assertOver(ZeroDivisionError)
+            for error in (ZeroDivisionError(), GeneratorExit()):
+                bench = self.begin()
+                self.patch(bench.launcher, method, fail)
+                bench.dial()
+                self.assertEqual(bench.answers, [TaskTaken(0, TASK, 17)])
+                self.assertEqual(bench.ended.reason, Reason.START_FAILED)
+                self.assertOver(type(error))
         bench = self.begin(listens=False)
         bench.network.latency = 0.01
         bench.task.dial()
         bench.network.advance(0)
         [prepared] = bench.launcher.prepared
         self.patch(prepared, "discard", fail)
-        self.assertOver(ZeroDivisionError)
+        self.assertOver(type(error))
 
     def test_refused(self) -> None:
         """

@@ -175,7 +175,7 @@ class Steps:
         launch = Launch(launch.task, launch.work, environment)
         try:
             self.prepared = self.place.launcher.prepare(launch, self.receiver)
-        except Exception as error:  # an output must not raise
+        except BaseException as error:  # an output must not raise
             self.prepared = self._launcherFailed(error)
 
     def start(self) -> None:
@@ -196,11 +196,11 @@ class Steps:
             return prepared
         try:
             self.process = prepared.launch()
-        except Exception as error:  # an output must not raise
+        except BaseException as error:  # an output must not raise
             return self._launcherFailed(error)
         return None
 
-    def _launcherFailed(self, error: Exception) -> LaunchFailed:
+    def _launcherFailed(self, error: BaseException) -> LaunchFailed:
         _log.failure("The launcher failed with task {task}", task=self.task)
         return LaunchFailed(f"the launcher failed: {error}")
 
@@ -431,7 +431,7 @@ class Steps:
         if prepared is not None and not isinstance(prepared, LaunchFailed):
             try:
                 prepared.discard()
-            except Exception as error:  # an output must not raise
+            except BaseException as error:  # an output must not raise
                 self._launcherFailed(error)
 
     def notStarted(self, reason: Reason, note: str, errno: int = 0) -> TaskEnded:
