@@ -5,6 +5,7 @@ Classic clients at the command port of a remote.
 from __future__ import annotations
 
 import re
+from typing import NoReturn
 
 from twisted.internet.endpoints import TCP4ServerEndpoint
 from twisted.internet.protocol import Factory
@@ -477,6 +478,25 @@ class TaskTests(RemoteCase):
         self.assertEqual(decodeResult(answer.value.value).exitCode, 127)
         listener.transport.loseConnection()
         self.network.flush()
+        self.stop()
+
+    def test_launcherBroken(self) -> None:
+        """
+        A launcher that fails when the shell has its turn ends the task, and the client
+        is hung up on.
+        """
+
+        def fail(*arguments: object) -> NoReturn:
+            raise ZeroDivisionError
+
+        listener = self.begun(self.connect(), ShellJob(script="exec /bin/x\n"))
+        (program,) = self.launcher.launched
+        self.patch(self.launcher, "prepare", fail)
+        program.refuse()
+        self.network.flush()
+        self.assertIsNotNone(listener.lost)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
+        self.assertEqual(self.service.showState().children[0].attributes["count"], "0")
         self.stop()
 
     def test_killedWithoutShell(self) -> None:

@@ -385,7 +385,11 @@ class ClassicConfirmationProtocol(ObjectServer):
             # The shell knows more ways to start it, or to say why it cannot. What may
             # have run is not run again.
             self._shortened = False
-            self._process = self._launcher.prepare(self._launch, self).launch()
+            self._process = None
+            try:
+                self._process = self._launcher.prepare(self._launch, self).launch()
+            except Exception:  # no call of the client's is there to fail
+                self.broken(Failure())
             return
         text, code = notExecuted(self._launch.work, error)
         self.outputReceived(Stream.STDERR, text)

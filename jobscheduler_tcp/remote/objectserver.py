@@ -119,11 +119,14 @@ class ObjectServer(ObjectSpeaker):
         except RemoteProtocolError as problem:
             said = failed("SCHEDULER-409", str(problem))
         except Exception:
-            self._broken(Failure())
+            self.broken(Failure())
             return
         self._serving.pop()
         self.answer(said)
 
-    def _broken(self, failure: Failure) -> None:
+    def broken(self, failure: Failure) -> None:
+        """
+        Hang up, for a mistake of our own.
+        """
         self._log.failure("Task {task} failed", failure=failure, task=self._uuid)
         self.abort()
