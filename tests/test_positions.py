@@ -342,6 +342,28 @@ class ResumeTests(SynchronousTestCase):
         self.client.write()
         self.assertEqual(self.log(), ["SCHEDULER-930  Task 1 started - cause: queue_at"])
 
+    def test_begunAnew(self) -> None:
+        """
+        So it is with a log that is begun anew: when it is cut off, it is known to be.
+        """
+        self.client.begin()
+        self.client.write()
+        self.again()
+        self.client.tasks.start(self.client.tasks.restore(JOB, WAS, None))
+        *steps, _ = self.client.work
+        for step in steps:
+            step()
+        self.again()
+        self.client.comeBack()
+        self.client.write()
+        self.assertEqual(
+            self.log(),
+            [
+                "SCHEDULER-930  Task 1 started - cause: queue_at",
+                "The remote has started it, pid 4711",
+            ],
+        )
+
     def test_drop(self) -> None:
         """
         A log of a task that nobody knows is thrown away.

@@ -140,6 +140,8 @@ class TaskLogs(Bystander):
         """
         if task in self._logs or task.number in self._positions.found:
             self._logs.pop(task, None)
+            begun = self._inThread(lambda: self._positions.write(task.number, Position()))
+            begun.addErrback(self._notWritten)
             self._cut(self._logOf(task).name, 0)
         self._begin(task)
 
