@@ -8,6 +8,7 @@ nothing.
 
 from __future__ import annotations
 
+from math import inf
 from typing import Protocol
 
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
@@ -84,9 +85,10 @@ class Deadlines:
                 break
             over.append(waiting)
         for waiting in over:
-            if self._ends.pop(waiting, None) is None:
-                continue  # removed by one before it
+            if self._ends.get(waiting, inf) > now:
+                continue  # removed by one before it, and may wait anew
+            del self._ends[waiting]
             try:
                 waiting.overdue()
-            except Exception:
+            except BaseException:  # no reactor of Twisted lets SystemExit leave its loop
                 self._log.failure("What was to be done when a time was over failed")

@@ -74,7 +74,7 @@ class EndOfTurn:
             for call in self._calls:  # which may put off more
                 try:
                     call()
-                except Exception:
+                except BaseException:  # no reactor of Twisted lets SystemExit leave its loop
                     self._log.failure("What was put off failed")
         finally:
             self._calls.clear()
@@ -83,7 +83,7 @@ class EndOfTurn:
         for each in writing:
             try:
                 each.flush()
-            except Exception:
+            except BaseException:
                 self._log.failure("What was written is not sent")
 
 

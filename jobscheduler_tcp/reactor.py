@@ -15,6 +15,7 @@ from collections.abc import Callable
 
 from twisted.internet.epollreactor import EPollReactor
 from twisted.internet.main import installReactor
+from twisted.logger import Logger
 
 
 class ServiceReactor(EPollReactor):
@@ -28,6 +29,8 @@ class ServiceReactor(EPollReactor):
     # Twisted's is the wall clock: set back by an hour, nothing would happen for an
     # hour.
     seconds = staticmethod(time.monotonic)
+
+    _log = Logger()
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # it has no types
@@ -55,7 +58,10 @@ class ServiceReactor(EPollReactor):
         for number, event in events:
             descriptor = descriptors.get(number)
             if descriptor is not None:  # it was not removed a moment ago
-                self._doReadOrWrite(descriptor, number, event)  # type: ignore[no-untyped-call]
+                try:
+                    self._doReadOrWrite(descriptor, number, event)  # type: ignore[no-untyped-call]
+                except Exception:  # it had failed already, and was told that it is lost
+                    self._log.failure("What is not watched any more failed once more")
         if self._ending:
             self._end()
 

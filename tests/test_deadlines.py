@@ -4,6 +4,7 @@ Tests for L{jobscheduler_tcp.deadlines}.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable
 
 from twisted.internet.task import Clock
@@ -127,3 +128,31 @@ class DeadlinesTests(SynchronousTestCase):
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.clock.advance(10)
         self.assertEqual(self.told, ["first", "broken", "first"])
+
+    def test_anew(self) -> None:
+        """
+        Who begins to wait anew while others are told has all of its time.
+        """
+        late = Patient("late", self.told)
+
+        def anew() -> None:
+            self.deadlines.remove(late)
+            self.deadlines.add(late)
+
+        for each in (Patient("early", self.told, anew), late):
+            self.deadlines.add(each)
+        self.clock.pump([10, 9.9])
+        self.assertEqual(self.told, ["early"])
+        self.clock.advance(0.1)
+        self.assertEqual(self.told, ["early", "late"])
+
+    def test_exit(self) -> None:
+        """
+        Who wants to end the program, which no reactor lets it do, does not cost the
+        others their end.
+        """
+        for each in (Patient("one", self.told, sys.exit), Patient("other", self.told)):
+            self.deadlines.add(each)
+        self.clock.advance(10)
+        self.assertEqual(self.told, ["one", "other"])
+        self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 1)

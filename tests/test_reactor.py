@@ -48,6 +48,7 @@ class Pipe:
         self.watched = self.reading
         self.told: list[str] = []
         self.onRead: Callable[[], object] = lambda: os.read(self.reading, 100)
+        self.onLost: Callable[[], object] = list
 
     def close(self) -> None:
         """
@@ -94,6 +95,7 @@ class Pipe:
         See C{IFileDescriptor}.
         """
         self.told.append(cast(type, reason.type).__name__)
+        self.onLost()
 
 
 class ServiceReactorTests(SynchronousTestCase):
@@ -189,6 +191,21 @@ class ServiceReactorTests(SynchronousTestCase):
         self.assertEqual(other.told, ["read"])
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 1)
         self.assertNotIn(self.pipe, self.reactor.getReaders())
+
+    def test_failedAtItsEnd(self) -> None:
+        """
+        So do they when it fails once more as it is told that it is lost.
+        """
+        pipes = [self.pipe, self.newPipe()]
+        for pipe in pipes:
+            pipe.onRead = lambda: 1 / 0
+            pipe.onLost = lambda: [].pop()
+            self.reactor.addReader(pipe)
+            os.write(pipe.writing, b"words")
+        self.reactor.doIteration(60)
+        self.assertEqual([pipe.told for pipe in pipes], [["read", "ZeroDivisionError"]] * 2)
+        self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+        self.assertEqual(len(self.flushLoggedErrors(IndexError)), 2)
 
     def test_endOfTurn(self) -> None:
         """

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import socket
+import sys
 from errno import ECONNRESET, EMSGSIZE, ENOBUFS, ENOSPC, EPIPE
 from typing import Any, cast
 
@@ -797,6 +798,24 @@ class EndOfTurnTests(StreamTestCase):
         self.reactor.turn()
         self.assertEqual(kernel.taken, b"two")
         self.assertEqual(len(self.flushLoggedErrors(ZeroDivisionError)), 2)
+
+    def test_exit(self) -> None:
+        """
+        Who wants to end the program, which no reactor lets it do, keeps others neither
+        from being called nor from sending.
+        """
+        kernel = Kernel()
+        other = Stream(cast(Any, self.reactor), cast(Any, kernel), ("192.0.2.1", 4712))
+        other.begin(Hearing())
+        self.stream.registerProducer(self.producer, False)
+        self.producer.onResume = sys.exit
+        self.stream.write(b"one")
+        end = endOfTurn(cast(Any, self.reactor))
+        end.call(cast(Any, self.reactor), sys.exit)
+        end.call(cast(Any, self.reactor), lambda: other.write(b"two"))
+        self.reactor.turn()
+        self.assertEqual((self.kernel.taken, kernel.taken), (b"one", b"two"))
+        self.assertEqual(len(self.flushLoggedErrors(SystemExit)), 2)
 
     def test_each(self) -> None:
         """
