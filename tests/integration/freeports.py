@@ -4,20 +4,41 @@ Ports that are free: also after a moment, when a program under test wants them.
 A port that the system gave and that was given back may be anybody's by then, as
 an outgoing connection of somebody else or, worse, of the very program that is to
 find out that nobody listens there. Those below the system's are nobody's, and no
-two tests of a process have the same.
+two tests have the same, also of two runs at a time.
 """
 
 from __future__ import annotations
 
-import random
+import fcntl
+import os
 import socket
 from pathlib import Path
+from tempfile import gettempdir
 
-# Below those that Linux gives to outgoing connections, 32768 and more.
+# Below those that Linux gives to outgoing connections, 32768 and more, in as many
+# parts as runs of the tests can be at a time.
 _LOWEST, _HIGHEST = 20_000, 32_000
+_PART = 2_000
 
-# Two runs of the tests at a time shall not begin with the same.
-_next = random.randrange(_LOWEST, _HIGHEST)
+
+def _ourPart() -> int:
+    """
+    The lowest port of a part that no other run has as long as this process lives.
+    """
+    for lowest in range(_LOWEST, _HIGHEST, _PART):
+        path = Path(gettempdir(), f"jsremote-tests-{os.getuid()}-{lowest}")
+        lock = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(lock)
+        else:
+            return lowest  # and the lock stays
+    raise AssertionError("too many runs of the tests at a time")
+
+
+_lowest = _ourPart()
+_next = _lowest
 
 
 def freeRange(size: int) -> int:
@@ -26,8 +47,8 @@ def freeRange(size: int) -> int:
     at; their lowest.
     """
     global _next  # noqa: PLW0603  # whoever imports this goes on where others were
-    for _ in range((_HIGHEST - _LOWEST) // size):
-        lowest = _next if _next + size <= _HIGHEST else _LOWEST
+    for _ in range(_PART // size):
+        lowest = _next if _next + size <= _lowest + _PART else _lowest
         _next = lowest + size
         ports = range(lowest, lowest + size)
         if not restingAt(ports) and all(map(_isFree, ports)):
