@@ -35,6 +35,9 @@ class ServiceReactor(EPollReactor):
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # it has no types
         self._ending: list[Callable[[], None]] = []
+        # A thread may have had something said just before the stop: that leaves before
+        # everything is disconnected.
+        self.addSystemEventTrigger("before", "shutdown", self._end)
 
     def callAtEndOfTurn(self, end: Callable[[], None]) -> None:
         """

@@ -249,6 +249,19 @@ class ServiceReactorTests(SynchronousTestCase):
         self.reactor.doIteration(0)
         self.assertEqual(told, ["again"])
 
+    def test_stop(self) -> None:
+        """
+        What was put off when the reactor is told to stop is done before anything stops,
+        so that words of the same turn leave.
+        """
+        told: list[str] = []
+        self.reactor.addSystemEventTrigger("before", "shutdown", told.append, "stop")
+        self.reactor.callWhenRunning(self.reactor.callFromThread, self.reactor.stop)
+        end = endOfTurn(self.reactor)
+        self.reactor.callWhenRunning(end.call, self.reactor, lambda: told.append("end"))
+        self.reactor.run(installSignalHandlers=False)
+        self.assertEqual(told, ["end", "stop"])
+
     def test_choice(self) -> None:
         """
         The services have it, unless somebody has chosen another one.
