@@ -319,10 +319,10 @@ class ResumeTests(SynchronousTestCase):
         self.again()
         self.assertEqual(self.client.positions.found, {})
 
-    def test_begun(self) -> None:
+    def killedEarly(self) -> None:
         """
-        That there is a log is remembered before there is: one that was begun, and no
-        more, when the client was killed is begun anew, or known to be thrown away.
+        Begin a log, kill the client before it has written how far that is written, and
+        start it anew.
         """
         append = self.client.files.append
         left: list[bytes] = []
@@ -333,14 +333,33 @@ class ResumeTests(SynchronousTestCase):
 
         self.patch(self.client.files, "append", killed)
         self.client.begin()
-        self.client.write()
+        self.client.work.pop(0)()
         self.client.positions.close()
         (self.folder / "positions").write_bytes(left[0])
         self.client = Client(self.folder)
+
+    def test_begun(self) -> None:
+        """
+        That there is a log is remembered before there is: one that was begun, and no
+        more, when the client was killed is begun anew, or known to be thrown away.
+        """
+        self.killedEarly()
         self.assertEqual(self.client.positions.found, {1: Position()})
         self.client.tasks.start(self.client.tasks.restore(JOB, WAS, None))
         self.client.write()
         self.assertEqual(self.log(), ["SCHEDULER-930  Task 1 started - cause: queue_at"])
+
+    def test_begunAndOver(self) -> None:
+        """
+        It keeps its beginning where the history has its end.
+        """
+        self.killedEarly()
+        self.client.logs.finish("report", 1, Outcome(Reason.EXITED, exitCode=0))
+        self.client.write()
+        self.assertEqual(
+            self.log(),
+            ["SCHEDULER-930  Task 1 started - cause: queue_at", "Task 1 ended: exited"],
+        )
 
     def test_begunAnew(self) -> None:
         """
@@ -363,6 +382,25 @@ class ResumeTests(SynchronousTestCase):
                 "The remote has started it, pid 4711",
             ],
         )
+
+    def test_whole(self) -> None:
+        """
+        A log that is written from its beginning to its end at once stays as it is, be
+        the client killed when the history has that end.
+        """
+        self.client.begin()
+        self.client.tasks.start(self.client.tasks.add(JOB))
+        self.client.given[-1].done.callback(Outcome(Reason.START_FAILED))
+        path = self.folder / "logs" / "task.report.2.log"
+        while not path.exists():
+            self.client.work.pop(0)()
+        whole = path.read_text()
+        self.assertIn("Task 2 ended: start-failed", whole)
+        self.again()
+        for number in self.client.positions.found:
+            self.client.logs.finish("report", number, Outcome(Reason.START_FAILED))
+        self.client.write()
+        self.assertEqual(path.read_text(), whole)
 
     def test_drop(self) -> None:
         """

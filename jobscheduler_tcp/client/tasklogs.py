@@ -219,7 +219,9 @@ class TaskLogs(Bystander):
             for level, text in _ending(number, outcome)
         )
         data = lines.encode("utf-8", "backslashreplace")
-        self._cut(name, self._positions.found[number].size)
+        size = self._positions.found[number].size
+        if size:  # else there is its beginning, if anything
+            self._cut(name, size)
         batch = _Batch(number, name, data, Position(), over=True)
         self._inThread(lambda: self._store([batch], set())).addErrback(self._notWritten)
         self._inThread(lambda: self._positions.forget(number))
@@ -341,7 +343,8 @@ class TaskLogs(Bystander):
         sizes = self._sizes
         try:
             for each in batches:
-                self._positions.begin(each.number)
+                if not each.over:  # else it is whole at once, if that is its first
+                    self._positions.begin(each.number)
             self._files.append([(each.name, each.data) for each in batches], alive)
         except OSError:
             sizes |= dict.fromkeys((each.name for each in batches), UNKNOWN)
