@@ -65,6 +65,8 @@ if TYPE_CHECKING:
 # Twice this is kept of freed memory; the buffers of a connection are smaller.
 _KEPT = 4 * 1024 * 1024
 
+_STANDARD_ERROR = 2  # the last descriptor that everybody expects to be open
+
 # Processes that start tasks for a remote, when many live (remote.spawner).
 _SPAWNERS = 1
 
@@ -157,6 +159,7 @@ def makeService(options: Options) -> IService:
     Listen, before twistd becomes a daemon, so that a port that is taken is told
     to whoever started it; and make the service.
     """
+    occupyStandardDescriptors()
     chooseReactor()
     from twisted.internet import reactor as installed  # noqa: PLC0415 - it is chosen now
 
@@ -172,6 +175,17 @@ def makeService(options: Options) -> IService:
     service = _Services(reactor, getattr(options, "parent", None))
     serviceOf(reactor, options.settings, listen(options.settings)).setServiceParent(service)
     return service
+
+
+def occupyStandardDescriptors() -> None:
+    """
+    Let nothing that is opened from now on be the standard input, output or error.
+    Where we are started without one, the reactor's descriptor would have its number,
+    and lose it when twistd becomes a daemon.
+    """
+    while (number := os.open(os.devnull, os.O_RDWR)) <= _STANDARD_ERROR:
+        pass
+    os.close(number)
 
 
 def chooseReactor() -> None:

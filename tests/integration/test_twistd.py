@@ -259,12 +259,26 @@ class TwistdTests(ServiceTestCase):
         As a daemon it listens when the command returns, logs where, and ends
         with SIGTERM.
         """
+        await self.daemon("pass")
+
+    async def test_daemonWithoutInput(self) -> None:
+        """
+        So does one that is started without a standard input, as some do that start
+        services: nothing of its own stands where a daemon gets another one.
+        """
+        await self.daemon("import os; os.close(0)")
+
+    async def daemon(self, before: str) -> None:
+        """
+        Run one.
+        """
         program = self.twistd(
             "--pidfile=a.pid",
             "--logfile=a.log",
             "jsremote",
             "--role=remote",
             "--listen=tcp:0:interface=127.0.0.1",
+            before=before,
         )
         self.assertEqual(await program.exits(), 0)
         daemon = self.watch(int((self.directory / "a.pid").read_text()))
