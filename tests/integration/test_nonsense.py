@@ -196,6 +196,7 @@ class NonsenseTests(CommandTestCase):
         command = await portOf(client, "client")
         self.assertEqual((await ask(command, '<start_job job="/a"/>')).name, "ok")
         await self.until(lambda: b"start_remote" in between.said)
+        await self.until(lambda: b" is asked for " in client.output)  # which is written later
         seen = len(client.output)
         for number, (what, said) in enumerate(words.items(), 2):
             got = await deferToThread(self.talk, callback, said, f"127.0.0.{number}")
