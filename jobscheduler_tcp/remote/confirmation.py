@@ -192,7 +192,8 @@ class ConfirmationProtocol(Caller):
         self._balance(room)
 
     def _sayLast(self, data: bytes) -> None:
-        # Nothing more is said in this turn that it could leave with.
+        # Nothing more is said in this turn that it could leave with. Other transports
+        # may hold words that were written before, which only they know.
         if isinstance(self.transport, streams.Stream):
             self.transport.writePromptly(data)
         else:
